@@ -1,0 +1,26 @@
+//! Offpeak: a gateway in front of the Claude Messages API. Live calls stream through; calls that nobody
+//! waits for are queued durably, sent in Message Batches at half the price, and handed back by id.
+//!
+//! # The map
+//!
+//! A module imports only from floors below its own, and rooms of one floor do not import each other
+//! (`tests/it/floor_plan.rs` holds everyone to it):
+//!
+//! ```text
+//! roof      main  cli  app  settings
+//! floor 4   http  workers  simulator              doors: they call rooms, rooms never call them
+//! floor 3   live  intake  flush  poll  ingest     what Offpeak does
+//! floor 2   store  provider                       the only two that talk to something outside
+//! floor 1   domain                                the words: no I/O, no async, no clock
+//! ground    clock  nudge  secret  telemetry
+//! ```
+//!
+//! A call comes in through [`http`]. [`intake`] decides what becomes of it: [`live`] relays it byte for
+//! byte, or it is admitted durably into the [`store`] and answered with a ticket. From there the workers
+//! take it, each looking into the store for what is due: [`flush`] cuts queued calls into batches and
+//! submits them through the [`provider`], [`poll`] asks how they are, [`ingest`] brings the answers home.
+//! Rooms meet only in the database, so a restart is normal work and replicas need no messages.
+
+pub mod clock;
+pub mod domain;
+pub mod simulator;
