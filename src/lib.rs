@@ -23,4 +23,6 @@
 
 pub mod clock;
 pub mod domain;
+pub mod secret;
 pub mod simulator;
+pub mod store;

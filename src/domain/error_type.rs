@@ -1,0 +1,78 @@
+//! The provider's error types: the HTTP status of each, and whether trying again can help.
+
+use serde::Deserialize;
+
+/// What the provider says went wrong, as far as we act on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorType(String);
+
+impl ErrorType {
+    /// Reads the type from an error envelope; one without a readable type counts as an `api_error`.
+    pub fn read(envelope: &str) -> Self {
+        #[derive(Deserialize)]
+        struct Envelope {
+            error: Inner,
+        }
+        #[derive(Deserialize)]
+        struct Inner {
+            #[serde(rename = "type")]
+            kind: String,
+        }
+        let read = serde_json::from_str::<Envelope>(envelope);
+        Self(read.map_or_else(|_| "api_error".to_owned(), |envelope| envelope.error.kind))
+    }
+
+    /// The type's own name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The HTTP status under which the live API reports it; 500 for types that we do not know.
+    pub fn status(&self) -> u16 {
+        match self.0.as_str() {
+            "invalid_request_error" => 400,
+            "authentication_error" => 401,
+            "billing_error" => 402,
+            "permission_error" => 403,
+            "not_found_error" => 404,
+            "conflict_error" => 409,
+            "request_too_large" => 413,
+            "rate_limit_error" => 429,
+            "timeout_error" => 504,
+            "overloaded_error" => 529,
+            _ => 500,
+        }
+    }
+
+    /// Whether the same call may fare better another time.
+    pub fn may_pass(&self) -> bool {
+        !matches!(self.status(), 400 | 401 | 402 | 403 | 404 | 413)
+    }
+}
+
+/// An error in the provider's shape.
+pub fn envelope(kind: &str, message: &str, request_id: &str) -> String {
+    serde_json::json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id})
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_have_their_status() {
+        for (kind, status, may_pass) in [
+            ("invalid_request_error", 400, false),
+            ("billing_error", 402, false),
+            ("request_too_large", 413, false),
+            ("rate_limit_error", 429, true),
+            ("overloaded_error", 529, true),
+            ("never_heard_of_error", 500, true),
+        ] {
+            let error = ErrorType::read(&envelope(kind, "why", "req_1"));
+            assert_eq!((error.as_str(), error.status(), error.may_pass()), (kind, status, may_pass));
+        }
+        assert_eq!(ErrorType::read("<html>").status(), 500);
+    }
+}
