@@ -1,0 +1,5 @@
+//! The store: the only SQL.
+
+mod settings;
+
+pub use settings::{Location, Settings};
