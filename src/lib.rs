@@ -21,8 +21,19 @@
 //! submits them through the [`provider`], [`poll`] asks how they are, [`ingest`] brings the answers home.
 //! Rooms meet only in the database, so a restart is normal work and replicas need no messages.
 
+pub mod cli;
 pub mod clock;
 pub mod domain;
+pub mod flush;
+pub mod http;
+pub mod ingest;
+pub mod intake;
+pub mod poll;
+pub mod provider;
+pub mod rescue;
+pub mod retain;
 pub mod secret;
+pub mod settings;
 pub mod simulator;
 pub mod store;
+pub mod telemetry;

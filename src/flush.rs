@@ -1,0 +1,5 @@
+//! Cuts queued calls into batches and submits them.
+
+mod settings;
+
+pub use settings::Settings;

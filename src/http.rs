@@ -1,0 +1,5 @@
+//! The two listeners.
+
+mod settings;
+
+pub use settings::{AdminSettings, GatewaySettings};

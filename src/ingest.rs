@@ -1,0 +1,5 @@
+//! Brings the answers of ended batches home.
+
+mod settings;
+
+pub use settings::Settings;

@@ -1,0 +1,5 @@
+//! Asks how submitted batches are.
+
+mod settings;
+
+pub use settings::Settings;
