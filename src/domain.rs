@@ -1,5 +1,6 @@
 //! The words of the house: ids, facts, states and sums; no I/O, no async, no clock.
 
+pub mod backoff;
 pub mod batch;
 pub mod body;
 pub mod decision;

@@ -25,6 +25,8 @@ create table batch (
     item_bytes bigint not null,
     built_at timestamptz not null,
     sent_at timestamptz,
+    -- Since when nobody waits for the answer to its creation any more.
+    doubted_at timestamptz,
     submitted_at timestamptz,
     ended_at timestamptz,
     ingested_at timestamptz,

@@ -25,6 +25,8 @@ create table batch (
     item_bytes integer not null,
     built_at integer not null,
     sent_at integer,
+    -- Since when nobody waits for the answer to its creation any more.
+    doubted_at integer,
     submitted_at integer,
     ended_at integer,
     ingested_at integer,

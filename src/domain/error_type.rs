@@ -2,6 +2,20 @@
 
 use serde::Deserialize;
 
+const STATUSES: &[(&str, u16)] = &[
+    ("invalid_request_error", 400),
+    ("authentication_error", 401),
+    ("billing_error", 402),
+    ("permission_error", 403),
+    ("not_found_error", 404),
+    ("conflict_error", 409),
+    ("request_too_large", 413),
+    ("rate_limit_error", 429),
+    ("api_error", 500),
+    ("timeout_error", 504),
+    ("overloaded_error", 529),
+];
+
 /// What the provider says went wrong, as far as we act on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorType(String);
@@ -27,21 +41,16 @@ impl ErrorType {
         &self.0
     }
 
+    /// The type that usually comes with an HTTP status.
+    pub fn of_status(status: u16) -> Self {
+        let fallback = if (400..500).contains(&status) { "invalid_request_error" } else { "api_error" };
+        let known = STATUSES.iter().find(|(_, of_type)| *of_type == status);
+        Self(known.map_or(fallback, |(name, _)| name).to_owned())
+    }
+
     /// The HTTP status under which the live API reports it; 500 for types that we do not know.
     pub fn status(&self) -> u16 {
-        match self.0.as_str() {
-            "invalid_request_error" => 400,
-            "authentication_error" => 401,
-            "billing_error" => 402,
-            "permission_error" => 403,
-            "not_found_error" => 404,
-            "conflict_error" => 409,
-            "request_too_large" => 413,
-            "rate_limit_error" => 429,
-            "timeout_error" => 504,
-            "overloaded_error" => 529,
-            _ => 500,
-        }
+        STATUSES.iter().find(|(name, _)| *name == self.0).map_or(500, |(_, status)| *status)
     }
 
     /// Whether the same call may fare better another time.

@@ -48,6 +48,8 @@ pub struct ClaimedBatch {
     pub item_bytes: u64,
     /// When it was, or may have been, sent.
     pub sent_at: Option<Timestamp>,
+    /// Since when nobody waits for the answer to its creation any more.
+    pub doubted_at: Option<Timestamp>,
     /// When the provider was known to have it.
     pub submitted_at: Option<Timestamp>,
     /// How often it was looked at in its present state.
@@ -72,6 +74,7 @@ struct BatchRow {
     item_count: i32,
     item_bytes: i64,
     sent_at: Option<Timestamp>,
+    doubted_at: Option<Timestamp>,
     submitted_at: Option<Timestamp>,
     looks: i32,
 }
@@ -85,6 +88,7 @@ impl From<BatchRow> for ClaimedBatch {
             item_count: row.item_count.unsigned_abs(),
             item_bytes: row.item_bytes.unsigned_abs(),
             sent_at: row.sent_at,
+            doubted_at: row.doubted_at,
             submitted_at: row.submitted_at,
             looks: row.looks.unsigned_abs(),
         }
@@ -125,7 +129,7 @@ impl Store {
                      select $1, $2, (select tenant from lane where id = $2), 'building',
                          cast(count(*) as integer), sum(body_bytes), $3, $4, 1
                      from deferral where batch_id = $1 and state = 'batched'
-                     returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, submitted_at, looks",
+                     returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, doubted_at, submitted_at, looks",
                 )
                 .bind(id)
                 .bind(lane)
@@ -192,7 +196,7 @@ impl Store {
     pub async fn batch_sending(&self, claim: Claim, now: Timestamp) -> Result<bool, StoreError> {
         Ok(write!(self, tx => {
             sqlx::query(
-                "update batch set state = 'uncertain', sent_at = $3, looks = 0
+                "update batch set state = 'uncertain', sent_at = $3, doubted_at = null
                  where id = $1 and fence = $2 and state = 'building'",
             )
             .bind(claim.batch)
@@ -211,11 +215,31 @@ impl Store {
     pub async fn batch_not_sent(&self, claim: Claim, due: Timestamp) -> Result<bool, StoreError> {
         Ok(write!(self, tx => {
             sqlx::query(
-                "update batch set state = 'building', sent_at = null, due_at = $3
+                "update batch set state = 'building', sent_at = null, due_at = $3, looks = looks + 1
                  where id = $1 and fence = $2 and state = 'uncertain'",
             )
             .bind(claim.batch)
             .bind(claim.fence)
+            .bind(due)
+            .execute(tx)
+            .await?
+            .rows_affected() == 1
+        }))
+    }
+
+    /// Notes that the answer to the creation of an `uncertain` batch is lost; it is looked for at `due`.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_doubted(&self, claim: Claim, now: Timestamp, due: Timestamp) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query(
+                "update batch set doubted_at = coalesce(doubted_at, $3), due_at = $4, looks = looks + 1
+                 where id = $1 and fence = $2 and state = 'uncertain'",
+            )
+            .bind(claim.batch)
+            .bind(claim.fence)
+            .bind(now)
             .bind(due)
             .execute(tx)
             .await?
@@ -490,10 +514,10 @@ const TAKE_POSTGRES: &str = "
 const CLAIM_SQLITE: &str = "
     update batch set due_at = $3, fence = fence + 1
     where id in (select id from batch where state = $1 and due_at <= $2 order by due_at limit $4)
-    returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, submitted_at, looks";
+    returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, doubted_at, submitted_at, looks";
 
 const CLAIM_POSTGRES: &str = "
     update batch set due_at = $3, fence = fence + 1
     where id in (select id from batch where state = $1 and due_at <= $2 order by due_at limit $4
                  for update skip locked)
-    returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, submitted_at, looks";
+    returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, doubted_at, submitted_at, looks";

@@ -27,6 +27,12 @@ impl LaneId {
     pub fn of(lane: &Lane, vault: &Vault) -> Self {
         Self(Uuid::from_bytes(vault.pseudonym("lane", &lane.identity())))
     }
+
+    /// Some lane, for tests of what never asks which.
+    #[cfg(test)]
+    pub(crate) fn test(number: u128) -> Self {
+        Self(Uuid::from_u128(number))
+    }
 }
 
 #[derive(sqlx::FromRow)]
