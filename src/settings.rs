@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
+
 use crate::domain::units::{DURATION_MAX, format_duration};
 use crate::http::{AdminSettings, GatewaySettings};
 use crate::rescue::OnDeadline;
@@ -127,9 +129,7 @@ impl Settings {
         Self {
             gateway: GatewaySettings {
                 listen: read.address("gateway.listen"),
-                public_url: read
-                    .url_or_empty("gateway.public_url")
-                    .map(|url| url.to_string().trim_end_matches('/').to_owned()),
+                public_url: read.url_or_empty("gateway.public_url").map(without_trailing_slash),
             },
             admin: AdminSettings { listen: read.address("admin.listen"), token: read.secret("admin.token") },
             upstream: provider::Settings {
@@ -202,6 +202,11 @@ impl Settings {
             read.fault_at("admin.listen", "admin.token", problem);
         }
     }
+}
+
+/// A `Uri` shows an empty path as a slash.
+fn without_trailing_slash(url: Uri) -> String {
+    url.to_string().trim_end_matches('/').to_owned()
 }
 
 fn store_location(read: &mut Reader<'_>) -> Location {

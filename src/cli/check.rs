@@ -48,7 +48,7 @@ fn summary(sources: &Sources, effective: &[Effective]) -> String {
     format!("The configuration is fine: {file}, {from_environment} from the environment, {from_defaults} defaults.")
 }
 
-/// Lines that would do as a settings file, but for the sections; the origin stands behind each as a comment.
+/// A setting per line as in a settings file, its origin behind it as a comment.
 fn table(effective: &[Effective]) -> String {
     let setting = |setting: &Effective| format!("{} = {}", setting.key, setting.value);
     let width = effective.iter().map(|one| setting(one).chars().count()).max().unwrap_or(0);

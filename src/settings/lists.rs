@@ -16,10 +16,8 @@ pub(super) fn keys(read: &mut Reader<'_>) -> Vec<Key> {
         let [name_path, secret_path, upstream_path] = ["name", "secret", "upstream"].map(|key| format!("{item}.{key}"));
         let name = read.name(&name_path);
         if name.starts_with(PSEUDONYM_PREFIX) {
-            read.fault(
-                &name_path,
-                format!("names do not begin with {PSEUDONYM_PREFIX}, as the tenants without a key do"),
-            );
+            let problem = format!("expected a name that does not begin with {PSEUDONYM_PREFIX}, as pseudonyms do");
+            read.fault(&name_path, problem);
         }
         let [secret, upstream] = [&secret_path, &upstream_path].map(|path| read.secret(path));
         // Without one of them a fault has been told.
@@ -43,9 +41,12 @@ pub(super) fn receivers(read: &mut Reader<'_>) {
     names_are_unique(read, "receiver");
 }
 
+/// Reads one key for nothing but its faults.
+type Check = fn(&mut Reader<'_>, &str);
+
 /// Checks the `[[rule]]` sections.
 pub(super) fn rules(read: &mut Reader<'_>) {
-    let optional: [(&str, fn(&mut Reader<'_>, &str)); 6] = [
+    let optional: [(&str, Check); 6] = [
         ("rollout", |read, path| _ = read.integer(path, 0..=100)),
         ("deadline", |read, path| _ = read.duration(path, Duration::ZERO..=DURATION_MAX)),
         ("reply", |read, path| read.choice(path, &[("hold", ()), ("ticket", ())], ())),

@@ -144,8 +144,7 @@ impl<'a> Reader<'a> {
             self.fault(key, format!("expected \"env:NAME\", \"file:PATH\" or the secret as a text{list}"));
             return Vec::new();
         };
-        // A file that repeats the manual asks for no more than the manual does.
-        let optional = self.known.find(|path| path == key).is_some_and(|(_, default)| *default == raw);
+        let optional = !self.is_given(key);
         let mut secrets = Vec::new();
         for text in texts {
             match reference::resolve(text, self.environment) {
@@ -202,8 +201,14 @@ impl<'a> Reader<'a> {
         self.layers.values.get(key).and_then(|value| value.raw.as_text()).unwrap_or_default()
     }
 
+    /// Whether somebody chose this; a file that repeats the manual's default did not.
     pub(super) fn is_given(&self, key: &str) -> bool {
-        self.layers.values.get(key).is_some_and(|value| value.origin != Origin::Default)
+        let default = self.known.find(|path| path == key).map(|(_, default)| default);
+        self.layers.values.get(key).is_some_and(|value| match value.origin {
+            Origin::Default => false,
+            Origin::File { .. } => Some(&value.raw) != default,
+            Origin::Environment(_) => true,
+        })
     }
 
     /// The paths of the sections `[[list]]`, in their order.
