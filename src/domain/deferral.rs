@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
+use crate::domain::error_type;
 use crate::domain::id::DeferralId;
 use crate::domain::money::NanoUsd;
 
@@ -74,6 +75,14 @@ pub struct Answer {
     pub status: u16,
     /// The body's own text: a Message, or an error envelope.
     pub body: String,
+}
+
+impl Answer {
+    /// What the caller of a canceled deferral gets.
+    pub fn canceled(id: DeferralId) -> Self {
+        let message = "this deferral was canceled before it had a result";
+        Self { status: 410, body: error_type::envelope("invalid_request_error", message, &id.to_string()) }
+    }
 }
 
 /// What a deferral cost beside what it would have cost live.
