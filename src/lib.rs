@@ -23,4 +23,7 @@
 
 pub mod clock;
 pub mod domain;
+pub mod http;
+pub mod live;
+pub mod provider;
 pub mod simulator;

@@ -1,0 +1,3 @@
+//! The doors that callers and operators come in by.
+
+pub mod listen;

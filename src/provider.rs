@@ -1,0 +1,5 @@
+//! The only client of the upstream.
+
+mod settings;
+
+pub use settings::Settings;
