@@ -56,7 +56,7 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let protocol = protocol();
+    let protocol = protocol(HEAD_READ_LIMIT);
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
@@ -71,7 +71,7 @@ where
         };
         // Small writes, such as the events of a stream, must not wait for each other. A failure means that the client has gone.
         let _ = stream.set_nodelay(true);
-        let conversation = converse(protocol.clone(), stream, service_for(peer), drain.clone());
+        let conversation = converse(protocol.clone(), stream, service_for(peer), drain.clone(), HEAD_READ_LIMIT);
         connections.spawn(cut.clone().run_until_cancelled_owned(conversation));
     }
 
@@ -83,12 +83,12 @@ where
     }
 }
 
-fn protocol() -> auto::Builder<TokioExecutor> {
+fn protocol(head_read_limit: Duration) -> auto::Builder<TokioExecutor> {
     let mut protocol = auto::Builder::new(TokioExecutor::new());
     protocol
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_READ_LIMIT)
+        .header_read_timeout(head_read_limit)
         .max_buf_size(HEAD_MAX)
         .max_headers(HEADERS_MAX)
         // An answer's headers are the upstream's, or those that a handler chose.
@@ -105,8 +105,13 @@ fn protocol() -> auto::Builder<TokioExecutor> {
 }
 
 /// One connection from its first byte to its last.
-async fn converse<S, B>(protocol: auto::Builder<TokioExecutor>, stream: TcpStream, service: S, drain: CancellationToken)
-where
+async fn converse<S, B>(
+    protocol: auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    service: S,
+    drain: CancellationToken,
+    head_read_limit: Duration,
+) where
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<BoxError>,
@@ -117,8 +122,8 @@ where
     let asked = Arc::new(AtomicBool::new(false));
     let service = Asked { service, asked: Arc::clone(&asked) };
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
-    // Until the protocol is known, nothing below bounds how long a client may take to say it.
-    let mut first_request = pin!(sleep(HEAD_READ_LIMIT));
+    // Until the protocol is known, nothing in it bounds how long a client may take to show which it speaks.
+    let mut first_request = pin!(sleep(head_read_limit));
     let (mut waiting, mut draining) = (true, false);
     loop {
         tokio::select! {
@@ -165,5 +170,52 @@ async fn pause_after(error: &io::Error) {
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
         tracing::warn!(%error, "accepting connections fails, trying on");
         sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::Empty;
+    use hyper::service::service_fn;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(20);
+
+    /// All that a client hears that says `words` and then waits; an answer takes `LIMIT` three times over.
+    async fn heard_after(words: &[u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = service_fn(async |_| {
+            sleep(LIMIT * 3).await;
+            Ok::<_, Infallible>(Response::new(Empty::<bytes::Bytes>::new()))
+        });
+        let client = async {
+            client.write_all(words).await.unwrap();
+            let mut heard = Vec::new();
+            timeout(Duration::from_secs(30), client.read_to_end(&mut heard)).await.unwrap().unwrap();
+            String::from_utf8(heard).unwrap()
+        };
+        let drain = CancellationToken::new();
+        tokio::join!(client, converse(protocol(LIMIT), stream, service, drain, LIMIT)).0
+    }
+
+    #[tokio::test]
+    async fn a_client_that_stalls_before_its_request_is_let_go() {
+        for words in ["", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nhost"] {
+            let heard = heard_after(words.as_bytes()).await;
+            assert!(!heard.contains("200"), "{words}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_take_longer_than_its_request_and_an_idle_connection_is_closed() {
+        let heard = heard_after(b"GET / HTTP/1.1\r\nhost: gateway\r\n\r\n").await;
+        assert!(heard.starts_with("HTTP/1.1 200 OK\r\n"), "{heard}");
+        assert_eq!(heard.matches("HTTP/1.1").count(), 1);
     }
 }

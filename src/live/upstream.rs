@@ -28,6 +28,10 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// must be us, since a request that meets a connection being closed is lost.
 const IDLE_LIMIT: Duration = Duration::from_secs(50);
 
+/// How often a silent connection is probed: a long answer may be silent for minutes, and networks forget connections
+/// that carry nothing (the shortest common limit is 350 s).
+const PROBE_EVERY: Duration = Duration::from_secs(60);
+
 /// How many idle connections are kept; more are only left over from a burst, and each costs the upstream a socket.
 const IDLE_CONNECTIONS_MAX: usize = 512;
 
@@ -43,6 +47,8 @@ impl Connections {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(PROBE_EVERY));
+        tcp.set_keepalive_interval(Some(PROBE_EVERY));
         let https = HttpsConnectorBuilder::new().with_tls_config(tls(encrypted)?).https_or_http().enable_http1();
         // A canceled request is tried again only if not one byte of it was written, as on a connection that the
         // upstream closed while it was idle.
