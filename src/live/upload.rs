@@ -81,3 +81,38 @@ impl Body for Upload {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// An upload that began an hour ago.
+    fn upload(frames: Vec<Result<&'static [u8], &'static str>>) -> (Upload, Arc<Progress>) {
+        let began = Instant::now().checked_sub(HOUR).unwrap();
+        let progress = Arc::new(Progress { began, ..Progress::begin() });
+        let frames = frames.into_iter().map(|frame| frame.map(|data| Frame::data(Bytes::from_static(data))));
+        (Upload::new(StreamBody::new(stream::iter(frames)), Arc::clone(&progress)), progress)
+    }
+
+    #[tokio::test]
+    async fn each_frame_is_progress() {
+        let (mut upload, progress) = upload(vec![Ok(b"data")]);
+        assert_eq!(progress.last(), progress.began);
+        upload.frame().await.unwrap().unwrap();
+        assert!(progress.last() >= progress.began + HOUR);
+        assert!(!progress.is_broken());
+    }
+
+    #[tokio::test]
+    async fn a_broken_body_is_no_progress() {
+        let (mut upload, progress) = upload(vec![Err("gone")]);
+        upload.frame().await.unwrap().unwrap_err();
+        assert_eq!(progress.last(), progress.began);
+        assert!(progress.is_broken());
+    }
+}

@@ -141,3 +141,15 @@ async fn a_client_that_leaves_within_its_upload_cancels_its_request() {
     drop(client);
     assert_eq!(upstream.rest().await, b"");
 }
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_is_the_clients_fault() {
+    let relay = Relay::start().await;
+    let (mut client, mut upstream, _) =
+        relay.begin("POST / HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    client.send_chunk("begun").await;
+    assert_eq!(upstream.chunk().await, b"begun");
+    client.send("this is no chunk\r\n").await;
+    assert_eq!(client.head().await.status(), 400);
+    assert_eq!(upstream.rest().await, b"");
+}
