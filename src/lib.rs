@@ -28,6 +28,7 @@ pub mod flush;
 pub mod http;
 pub mod ingest;
 pub mod intake;
+pub mod live;
 pub mod nudge;
 pub mod poll;
 pub mod provider;

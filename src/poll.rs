@@ -110,7 +110,7 @@ mod tests {
     fn old_batches_are_asked_after_less_often() {
         let seconds = Duration::from_secs;
         let settings = Settings { min: seconds(10), max: seconds(120), lease: seconds(30) };
-        let after = |age| pause(Some(Timestamp::from_millis(0)), Timestamp::from_millis(age * 1_000), &settings);
+        let after = |age: i64| pause(Some(Timestamp::from_millis(0)), Timestamp::from_millis(age * 1_000), &settings);
         assert_eq!([after(0), after(99), after(600), after(86_400)], [10, 10, 60, 120].map(seconds));
     }
 }

@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn different_lanes_differ() {
-        let secret = || Secret::new("k".into());
+        let secret = || Secret::new("k");
         let lane = |version: Option<&str>, betas: &str, workspace: Option<&str>| Lane {
             tenant: "t".into(),
             credential: Credential { header: CredentialHeader::Bearer, secret: secret() },
