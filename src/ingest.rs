@@ -7,6 +7,7 @@ mod decide;
 mod settings;
 
 use std::collections::HashSet;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,8 +86,8 @@ impl Ingest {
             Reading::Whole(results) if self.is_short(&batch, &lane, results).await => self.fetch_again(&batch).await?,
             Reading::Whole(_) | Reading::Gone => self.finish(&batch).await?,
             Reading::Broken(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(batch.id = %batch.claim.batch, error, "results did not come whole");
+                let id = batch.claim.batch;
+                tracing::warn!(batch.id = %id, error = &error as &dyn Error, "results did not come whole");
                 self.fetch_again(&batch).await?;
             }
         }

@@ -8,7 +8,6 @@
 mod address;
 mod batch_answer;
 mod body;
-mod decode;
 mod error;
 mod headers;
 mod relay;

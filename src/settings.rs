@@ -129,7 +129,7 @@ impl Settings {
         Self {
             gateway: GatewaySettings {
                 listen: read.address("gateway.listen"),
-                public_url: read.url_or_empty("gateway.public_url").map(without_trailing_slash),
+                public_url: read.url_or_empty("gateway.public_url"),
             },
             admin: AdminSettings { listen: read.address("admin.listen"), token: read.secret("admin.token") },
             upstream: provider::Settings {
@@ -202,11 +202,6 @@ impl Settings {
             read.fault_at("admin.listen", "admin.token", problem);
         }
     }
-}
-
-/// A `Uri` shows an empty path as a slash.
-fn without_trailing_slash(url: Uri) -> String {
-    url.to_string().trim_end_matches('/').to_owned()
 }
 
 fn store_location(read: &mut Reader<'_>) -> Location {

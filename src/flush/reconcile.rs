@@ -4,6 +4,7 @@
 //! one that was made after we began to send, holds as many items, and is no other batch of ours. Only when none has
 //! shown for `reconcile_wait` since nobody waits for the answer any more is it sent again.
 
+use std::error::Error;
 use std::time::Duration;
 
 use crate::domain::backoff;
@@ -42,8 +43,8 @@ impl Flush {
         let listed = match self.provider.batches_since(&lane, sent_at.minus(SKEW)).await {
             Ok(listed) => listed,
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(batch.id = %batch.claim.batch, error, "the provider's list cannot be read");
+                let id = batch.claim.batch;
+                tracing::warn!(batch.id = %id, error = &error as &dyn Error, "the provider's list cannot be read");
                 return self.store.batch_doubted(batch.claim, now, next_look).await.map(drop);
             }
         };

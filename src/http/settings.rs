@@ -10,7 +10,7 @@ pub struct GatewaySettings {
     /// Where it listens.
     pub listen: SocketAddr,
     /// How callers reach it, without a trailing slash, where the `host` header does not say.
-    pub public_url: Option<String>,
+    pub public_url: Option<http::Uri>,
 }
 
 /// Settings of the listener that the operator uses.

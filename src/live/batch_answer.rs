@@ -7,8 +7,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
 use super::address::Address;
-use super::decode::decode;
 use super::{Error, LiveBody, results_url};
+use crate::encoding::decode;
 
 /// The longest answer that is read for its `results_url`: twenty times a full page of 1000 batches. A longer one
 /// passes untouched.
@@ -44,7 +44,7 @@ async fn moved(headers: &HeaderMap, whole: &Bytes, upstream: &Address, origin: &
     if encodings.next().is_some() {
         return None;
     }
-    let plain = decode(encoding, whole, ANSWER_LIMIT).await?;
+    let plain = decode(encoding, whole, ANSWER_LIMIT).await.ok()?;
     let text = std::str::from_utf8(&plain).ok()?;
     results_url::rewrite(text, upstream, origin).map(Bytes::from)
 }

@@ -125,7 +125,7 @@ fn what_a_file_sets_arrives_where_it_steers() {
     let expected = Settings {
         gateway: GatewaySettings {
             listen: "[::]:80".parse().unwrap(),
-            public_url: Some("https://claude.example/gateway".into()),
+            public_url: Some("https://claude.example/gateway".parse().unwrap()),
         },
         admin: AdminSettings {
             listen: "10.0.0.1:81".parse().unwrap(),
