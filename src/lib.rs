@@ -21,6 +21,10 @@
 //! submits them through the [`provider`], [`poll`] asks how they are, [`ingest`] brings the answers home.
 //! Rooms meet only in the database, so a restart is normal work and replicas need no messages.
 
+/// One file per command.
+pub mod cli {
+    pub mod sim;
+}
 pub mod clock;
 pub mod domain;
 pub mod simulator;
