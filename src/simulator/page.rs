@@ -55,9 +55,9 @@ impl Wanted {
 }
 
 /// The page that is wanted of a list of entries by id, as the provider writes it.
-pub(super) fn page<'e>(
+pub(super) fn page(
     wanted: &Wanted,
-    ids: &[&'e str],
+    ids: &[&str],
     entry: impl Fn(usize) -> Box<RawValue>,
 ) -> Result<String, ApiError> {
     let (range, has_more) = wanted.cut(ids)?;
