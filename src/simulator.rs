@@ -22,6 +22,7 @@
 
 mod answer;
 mod auth;
+mod batch;
 mod batches;
 mod books;
 mod cache;
@@ -30,6 +31,7 @@ mod decode;
 mod digest;
 mod envelope;
 mod error;
+mod fault;
 mod faults;
 mod message;
 mod models;
@@ -56,7 +58,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 pub use self::books::{BatchRecord, Books, Disconnects, Endpoint, Item, Received};
-pub use self::faults::{Effect, Fault, ItemEnd, ItemMatch};
+pub use self::fault::{Effect, Fault, ItemEnd, ItemMatch};
 use self::routes::control;
 use self::world::World;
 use crate::clock::Clock;

@@ -45,8 +45,10 @@ pub(super) fn failure(facts: &Facts) -> Option<ApiError> {
 
 /// The answer to a valid call.
 pub(super) fn answer(call: &Fields<'_>, facts: &Facts, tier: Tier, cached: CacheUsage) -> Message {
-    let asks = |word: &str| facts.prompt.contains(&format!("[{word}]"));
-    let mut seed = hex(&call.digest());
+    let steers = facts.prompt.contains('[');
+    let asks = |word: &str| steers && facts.prompt.contains(&format!("[{word}]"));
+    let said = call.said();
+    let mut seed = hex(&said.digest);
     if asks("differ") && tier == Tier::Batch {
         seed = hex_of(&seed);
     }
@@ -58,7 +60,7 @@ pub(super) fn answer(call: &Fields<'_>, facts: &Facts, tier: Tier, cached: Cache
 
     let mut content = preamble(&seed, &asks);
     if length > 0 {
-        content.push(said(&seed, length, &asks));
+        content.push(text(&seed, length, &asks));
     }
     content.extend(tool.iter().map(|name| tool_use(&seed, name)));
     let stop_reason = match () {
@@ -80,7 +82,7 @@ pub(super) fn answer(call: &Fields<'_>, facts: &Facts, tier: Tier, cached: Cache
         stop_sequence: facts.stop_sequence.clone().filter(|_| stop_reason == "stop_sequence"),
         stop_details: (stop_reason == "refusal").then(|| raw(REFUSAL.into())),
         usage: Usage {
-            input_tokens: call.prompt_tokens().saturating_sub(cached.total()),
+            input_tokens: said.prompt_tokens.saturating_sub(cached.total()),
             cache_creation_input_tokens: cached.written_5m + cached.written_1h,
             cache_read_input_tokens: cached.read,
             cache_creation: CacheCreation {
@@ -165,7 +167,7 @@ fn preamble(seed: &str, asks: &impl Fn(&str) -> bool) -> Vec<Block> {
     blocks
 }
 
-fn said(seed: &str, length: u64, asks: &impl Fn(&str) -> bool) -> Block {
+fn text(seed: &str, length: u64, asks: &impl Fn(&str) -> bool) -> Block {
     let citation = |start: u32| {
         raw(format!(
             r#"{{"type":"char_location","cited_text":"{}","document_index":0,"document_title":null,"start_char_index":{start},"end_char_index":{},"file_id":null}}"#,
@@ -193,16 +195,26 @@ fn steered<'p>(prompt: &'p str, name: &str) -> Option<&'p str> {
 }
 
 fn words(seed: &str, count: u64) -> String {
-    let chosen = (0..count).map(|n| VOCABULARY[usize::try_from(pick(seed, n, 32)).unwrap_or(0)]);
+    let start = start(seed);
+    let chosen = (0..count).map(|n| VOCABULARY[usize::try_from(mixed(start, n) % 32).unwrap_or(0)]);
     chosen.collect::<Vec<_>>().join(" ")
 }
 
-/// The `nth` number below `limit` that the seed gives: splitmix over its first 16 digits.
+/// The `nth` number below `limit` that the seed gives.
 fn pick(seed: &str, nth: u64, limit: u64) -> u64 {
-    let start = u64::from_str_radix(&seed[..16], 16).unwrap_or(0);
+    mixed(start(seed), nth) % limit
+}
+
+/// Where a seed's numbers start: its first 16 digits.
+fn start(seed: &str) -> u64 {
+    u64::from_str_radix(&seed[..16], 16).unwrap_or(0)
+}
+
+/// The `nth` number after `start`, by splitmix.
+fn mixed(start: u64, nth: u64) -> u64 {
     let mut z = start.wrapping_add(nth.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (z ^ (z >> 27)) % limit
+    z ^ (z >> 27)
 }
 
 /// Raw JSON from text that this file wrote.

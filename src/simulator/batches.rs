@@ -1,70 +1,13 @@
-//! The batches and their states: in progress, canceling, ended, archived, deleted. No work is done here.
+//! All batches: found by workspace and id, listed, ended when their time has come.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::auth::Caller;
+use super::batch::{Batch, Due, Outcome};
 use super::books::{BatchRecord, Item};
-use super::cache::CacheUsage;
 use super::digest::hex_of;
-use super::error::{ApiError, json};
+use super::error::ApiError;
 use crate::clock::Timestamp;
-
-/// What is unfinished after this long expires.
-const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
-/// How long after its creation a batch's results can be had.
-const RESULTS_KEPT: Duration = Duration::from_secs(29 * 24 * 3_600);
-
-/// How an item ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Succeeded(CacheUsage),
-    Errored(Box<ApiError>),
-    Canceled,
-    Expired,
-}
-
-/// A batch.
-pub(super) struct Batch {
-    id: String,
-    pub(super) caller: Arc<Caller>,
-    pub(super) items: Arc<[Item]>,
-    created_at: Timestamp,
-    /// When its last item is done, if nothing comes between.
-    done_at: Timestamp,
-    listed_at: Timestamp,
-    cancel_at: Option<Timestamp>,
-    ended: Option<Ended>,
-    archived_at: Option<Timestamp>,
-    deleted: bool,
-}
-
-struct Ended {
-    at: Timestamp,
-    counts: Counts,
-    outcomes: Arc<[Outcome]>,
-}
-
-/// A batch whose end has come, but whose items have no outcomes yet.
-pub(super) struct Due {
-    at: usize,
-    pub(super) ended_at: Timestamp,
-    pub(super) caller: Arc<Caller>,
-    pub(super) items: Arc<[Item]>,
-    /// How many items, from the first, were run.
-    pub(super) done: usize,
-    /// What became of the others.
-    pub(super) rest: Outcome,
-}
-
-/// What is needed to write the results of a batch.
-pub(super) struct Results {
-    pub(super) caller: Arc<Caller>,
-    pub(super) items: Arc<[Item]>,
-    pub(super) outcomes: Arc<[Outcome]>,
-}
 
 /// All batches in the order of their creation.
 #[derive(Default)]
@@ -80,214 +23,45 @@ impl Batches {
         (time, hidden): (Duration, Duration),
     ) -> &Batch {
         let id = format!("msgbatch_{}", &hex_of(&format!("{now} {}", self.0.len()))[..24]);
-        self.0.push(Batch {
-            id,
-            caller: Arc::new(caller),
-            items: items.into(),
-            created_at: now,
-            done_at: now.plus(time),
-            listed_at: now.plus(hidden),
-            cancel_at: None,
-            ended: None,
-            archived_at: None,
-            deleted: false,
-        });
+        self.0.push(Batch::new(id, caller, items, (now, now.plus(time), now.plus(hidden))));
         &self.0[self.0.len() - 1]
     }
 
     /// A batch of a workspace.
     pub(super) fn get(&mut self, workspace: &str, id: &str) -> Result<&mut Batch, ApiError> {
-        let seen = |batch: &&mut Batch| batch.id == id && batch.caller.workspace == workspace && !batch.deleted;
+        let seen = |batch: &&mut Batch| batch.id() == id && batch.is_seen_by(workspace);
         self.0.iter_mut().find(seen).ok_or_else(|| ApiError::not_found(format!("Message Batch {id} not found.")))
     }
 
     /// The batches that a workspace's list shows, newest first.
     pub(super) fn listed(&self, workspace: &str, now: Timestamp) -> Vec<&Batch> {
-        let shown = |batch: &&Batch| batch.caller.workspace == workspace && !batch.deleted && batch.listed_at <= now;
+        let shown = |batch: &&Batch| batch.is_seen_by(workspace) && batch.is_listed(now);
         self.0.iter().rev().filter(shown).collect()
     }
 
     /// All batches that have come to their end, the earliest end first.
     pub(super) fn due(&self, now: Timestamp) -> Vec<Due> {
-        let mut due: Vec<_> = self.0.iter().enumerate().filter_map(|(at, batch)| batch.due(at, now)).collect();
+        let mut due: Vec<_> = self.0.iter().enumerate().filter_map(|(place, batch)| batch.due(place, now)).collect();
         due.sort_by_key(|due| due.ended_at);
         due
     }
 
     /// Gives a batch that was due its outcomes; the first ones stay.
     pub(super) fn end(&mut self, due: &Due, outcomes: Vec<Outcome>) {
-        if let Some(batch) = self.0.get_mut(due.at) {
-            let ended = || Ended { at: due.ended_at, counts: Counts::of(&outcomes), outcomes: outcomes.into() };
-            batch.ended.get_or_insert_with(ended);
+        if let Some(batch) = self.0.get_mut(due.place) {
+            batch.end(due.ended_at, outcomes);
         }
     }
 
     /// Lets every batch that is in progress be done now.
     pub(super) fn hurry(&mut self, now: Timestamp) {
-        for batch in self.0.iter_mut().filter(|batch| batch.ended.is_none()) {
-            batch.done_at = batch.done_at.min(now);
-        }
+        self.0.iter_mut().for_each(|batch| batch.hurry(now));
     }
 
     /// What the books say of the batches.
     pub(super) fn records(&self) -> Vec<BatchRecord> {
-        let record = |batch: &Batch| BatchRecord {
-            id: batch.id.clone(),
-            workspace: batch.caller.workspace.clone(),
-            created_at: batch.created_at,
-            ended_at: batch.ended.as_ref().map(|ended| ended.at),
-            deleted: batch.deleted,
-            items: Arc::clone(&batch.items),
-        };
-        self.0.iter().map(record).collect()
+        self.0.iter().map(Batch::record).collect()
     }
-}
-
-impl Batch {
-    pub(super) fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Starts to cancel it; once more changes nothing.
-    pub(super) fn cancel(&mut self, now: Timestamp) -> Result<(), ApiError> {
-        if self.ended.is_some() {
-            return Err(ApiError::invalid(format!("Message Batch {} cannot be canceled: it has ended.", self.id)));
-        }
-        self.cancel_at.get_or_insert(now);
-        Ok(())
-    }
-
-    /// Deletes it, if it has ended.
-    pub(super) fn delete(&mut self) -> Result<(), ApiError> {
-        if self.ended.is_none() {
-            return Err(ApiError::invalid(format!("Message Batch {} cannot be deleted before it has ended.", self.id)));
-        }
-        self.deleted = true;
-        Ok(())
-    }
-
-    /// Makes it go away, whatever its state.
-    pub(super) fn lose(&mut self) {
-        self.deleted = true;
-    }
-
-    /// Archives it before its time.
-    pub(super) fn archive(&mut self, now: Timestamp) {
-        self.archived_at.get_or_insert(now);
-    }
-
-    /// Its results, while there are any.
-    pub(super) fn results(&self, now: Timestamp) -> Result<Results, ApiError> {
-        let ended = self.ended.as_ref().filter(|_| self.archived(now).is_none());
-        let ended =
-            ended.ok_or_else(|| ApiError::not_found(format!("Message Batch {} has no available results.", self.id)))?;
-        Ok(Results {
-            caller: Arc::clone(&self.caller),
-            items: Arc::clone(&self.items),
-            outcomes: Arc::clone(&ended.outcomes),
-        })
-    }
-
-    /// The batch as the provider shows it; its results are under `origin`.
-    pub(super) fn object(&self, origin: &str, now: Timestamp) -> String {
-        let archived_at = self.archived(now);
-        let has_results = self.ended.is_some() && archived_at.is_none();
-        json(&Object {
-            id: &self.id,
-            kind: "message_batch",
-            processing_status: match (&self.ended, self.cancel_at) {
-                (Some(_), _) => "ended",
-                (None, Some(_)) => "canceling",
-                (None, None) => "in_progress",
-            },
-            request_counts: match &self.ended {
-                Some(ended) => ended.counts,
-                None => Counts { processing: self.items.len(), ..Counts::default() },
-            },
-            ended_at: self.ended.as_ref().map(|ended| ended.at),
-            created_at: self.created_at,
-            expires_at: self.expires_at(),
-            archived_at,
-            cancel_initiated_at: self.cancel_at,
-            results_url: has_results.then(|| format!("{origin}/v1/messages/batches/{}/results", self.id)),
-        })
-    }
-
-    fn expires_at(&self) -> Timestamp {
-        self.created_at.plus(LIFETIME)
-    }
-
-    fn archived(&self, now: Timestamp) -> Option<Timestamp> {
-        let regular = self.created_at.plus(RESULTS_KEPT);
-        self.archived_at.or_else(|| (now >= regular).then_some(regular))
-    }
-
-    fn due(&self, at: usize, now: Timestamp) -> Option<Due> {
-        let natural_end = self.done_at.min(self.expires_at());
-        let (ended_at, rest) = match (&self.ended, self.cancel_at) {
-            (Some(_), _) => return None,
-            (None, Some(canceled)) => (canceled, Outcome::Canceled),
-            (None, None) => (natural_end, Outcome::Expired),
-        };
-        (now >= ended_at).then(|| Due {
-            at,
-            ended_at,
-            caller: Arc::clone(&self.caller),
-            items: Arc::clone(&self.items),
-            done: self.done_by(ended_at),
-            rest,
-        })
-    }
-
-    /// How many items are done by then: they are run in order, evenly over the batch's time.
-    fn done_by(&self, then: Timestamp) -> usize {
-        let whole = self.done_at.since(self.created_at).as_millis();
-        let spent = then.since(self.created_at).as_millis();
-        if then >= self.done_at {
-            return self.items.len();
-        }
-        usize::try_from(self.items.len() as u128 * spent / whole).unwrap_or(usize::MAX)
-    }
-}
-
-/// How many items are in which state.
-#[derive(Clone, Copy, Default, Serialize)]
-struct Counts {
-    processing: usize,
-    succeeded: usize,
-    errored: usize,
-    canceled: usize,
-    expired: usize,
-}
-
-impl Counts {
-    fn of(outcomes: &[Outcome]) -> Self {
-        let mut counts = Self::default();
-        for outcome in outcomes {
-            *match outcome {
-                Outcome::Succeeded(_) => &mut counts.succeeded,
-                Outcome::Errored(_) => &mut counts.errored,
-                Outcome::Canceled => &mut counts.canceled,
-                Outcome::Expired => &mut counts.expired,
-            } += 1;
-        }
-        counts
-    }
-}
-
-#[derive(Serialize)]
-struct Object<'a> {
-    id: &'a str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    processing_status: &'static str,
-    request_counts: Counts,
-    ended_at: Option<Timestamp>,
-    created_at: Timestamp,
-    expires_at: Timestamp,
-    archived_at: Option<Timestamp>,
-    cancel_initiated_at: Option<Timestamp>,
-    results_url: Option<String>,
 }
 
 #[cfg(test)]
@@ -295,6 +69,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::super::auth::Version;
+    use super::super::cache::CacheUsage;
     use super::*;
 
     const START: Timestamp = Timestamp::from_millis(1_795_350_000_000);

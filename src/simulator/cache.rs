@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::answer::Tier;
-use super::call::Fields;
+use super::call::{Fields, PROMPT};
 use super::digest::Digest;
 use super::error::ApiError;
 use crate::clock::Timestamp;
@@ -75,7 +75,7 @@ struct Entry {
 
 /// Reads the marks of a call; none when it has no mark at all.
 pub(super) fn plan(call: &Fields<'_>, owner: &str, tier: Tier) -> Result<Option<Plan>, ApiError> {
-    let prompt = || ["tools", "system", "messages"].iter().filter_map(|name| Some((*name, call.given(name)?)));
+    let prompt = || PROMPT.iter().filter_map(|name| Some((*name, call.given(name)?)));
     // Marks are rare; looking for the word first spares most prompts the reading.
     if call.given("cache_control").is_none() && !prompt().any(|(_, raw)| raw.get().contains("cache_control")) {
         return Ok(None);

@@ -6,11 +6,21 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::digest::Digest;
+use super::digest::{Digest, tokens_of};
 use super::error::ApiError;
 
 /// A JSON object, its members in order and unread. The last of several members of one name counts.
 pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// What of a call is the prompt, in the order in which the provider reads it.
+pub(super) const PROMPT: [&str; 3] = ["tools", "system", "messages"];
+
+/// What a call says, however it is written.
+pub(super) struct Said {
+    pub(super) digest: [u8; 32],
+    /// An estimate of the prompt's tokens.
+    pub(super) prompt_tokens: u64,
+}
 
 impl<'a> Fields<'a> {
     /// Reads the outermost object of a request body.
@@ -46,23 +56,22 @@ impl<'a> Fields<'a> {
         self.0.iter().map(|(key, _)| key.as_ref())
     }
 
-    /// What the call says, leaving out whether it wants a stream: live and batched twins agree on it.
-    pub(super) fn digest(&self) -> [u8; 32] {
+    /// What the call says, leaving out whether it wants a stream and in which order its members come: live and
+    /// batched twins agree on it.
+    pub(super) fn said(&self) -> Said {
+        let mut members: Vec<_> = self.0.iter().filter(|(key, _)| key != "stream" && key != "cache_control").collect();
+        members.sort_by(|one, other| one.0.cmp(&other.0));
         let mut digest = Digest::default();
-        for (key, raw) in self.0.iter().filter(|(key, _)| key != "stream" && key != "cache_control") {
+        let mut prompt_bytes = 0;
+        for (key, raw) in members {
+            let before = digest.weight();
             digest.word(key);
             digest.json(raw);
+            if PROMPT.contains(&key.as_ref()) {
+                prompt_bytes += digest.weight() - before;
+            }
         }
-        digest.finish()
-    }
-
-    /// An estimate of the prompt's tokens: tools, system prompt and messages.
-    pub(super) fn prompt_tokens(&self) -> u64 {
-        let mut digest = Digest::default();
-        for raw in ["tools", "system", "messages"].iter().filter_map(|name| self.given(name)) {
-            digest.json(raw);
-        }
-        digest.tokens().max(1)
+        Said { digest: digest.finish(), prompt_tokens: tokens_of(prompt_bytes).max(1) }
     }
 
     /// The text of the last user message: what steers the answer.
@@ -123,8 +132,10 @@ mod tests {
     fn twins_agree_whether_they_stream_or_not() {
         let live = fields(r#"{"model":"m", "stream": true, "messages":[]}"#);
         let item = fields(r#"{"model":"m","messages":[]}"#);
-        assert_eq!(live.digest(), item.digest());
-        assert_ne!(live.digest(), fields(r#"{"model":"n","messages":[]}"#).digest());
+        let moved = fields(r#"{"messages":[],"model":"m"}"#);
+        assert_eq!(live.said().digest, item.said().digest);
+        assert_eq!(live.said().digest, moved.said().digest);
+        assert_ne!(live.said().digest, fields(r#"{"model":"n","messages":[]}"#).said().digest);
     }
 
     #[test]

@@ -40,7 +40,12 @@ impl Digest {
 
     /// An estimate of the tokens so far.
     pub(super) fn tokens(&self) -> u64 {
-        self.weight.div_ceil(BYTES_PER_TOKEN)
+        tokens_of(self.weight)
+    }
+
+    /// The bytes of text so far.
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
     }
 
     fn text(&mut self, text: &str) {
@@ -54,6 +59,11 @@ impl Digest {
     }
 }
 
+/// An estimate of the tokens of a text.
+pub(super) fn tokens_of(bytes: u64) -> u64 {
+    bytes.div_ceil(BYTES_PER_TOKEN)
+}
+
 /// The hash of one word, as lower-case hex digits.
 pub(super) fn hex_of(word: &str) -> String {
     hex(&Sha256::digest(word.as_bytes()))
@@ -61,7 +71,8 @@ pub(super) fn hex_of(word: &str) -> String {
 
 /// Bytes as lower-case hex digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
 }
 
 /// Reads any JSON value straight into the digest, without building it.

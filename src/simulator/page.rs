@@ -55,11 +55,7 @@ impl Wanted {
 }
 
 /// The page that is wanted of a list of entries by id, as the provider writes it.
-pub(super) fn page(
-    wanted: &Wanted,
-    ids: &[&str],
-    entry: impl Fn(usize) -> Box<RawValue>,
-) -> Result<String, ApiError> {
+pub(super) fn page(wanted: &Wanted, ids: &[&str], entry: impl Fn(usize) -> Box<RawValue>) -> Result<String, ApiError> {
     let (range, has_more) = wanted.cut(ids)?;
     let shown = &ids[range.clone()];
     Ok(json(&Page {

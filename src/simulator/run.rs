@@ -5,13 +5,13 @@ use serde_json::value::RawValue;
 
 use super::answer::{self, Tier};
 use super::auth::Caller;
-use super::batches::{Due, Outcome, Results};
+use super::batch::{Due, Outcome, Results};
 use super::books::Item;
 use super::cache::{self, CacheUsage, Plan};
 use super::call::Fields;
 use super::digest::hex_of;
 use super::error::{ApiError, json};
-use super::faults::ItemEnd;
+use super::fault::ItemEnd;
 use super::validate::{self, Facts};
 use super::world::World;
 

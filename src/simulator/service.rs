@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http::{HeaderMap, Request, Response, Uri};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::auth::{Caller, credential};
 use super::books::{Endpoint, Received};
 use super::decode::decode;
 use super::error::ApiError;
-use super::faults::{Effect, Effects, Target, error_of};
+use super::fault::Effect;
+use super::faults::{Effects, Target, error_of};
 use super::reply::{Content, Cut, Reply, Watch, Watched};
 use super::routes::{self, Route, control};
 use super::world::World;
@@ -30,6 +31,8 @@ pub(super) struct Ask {
     pub(super) body: Bytes,
     pub(super) effects: Effects,
     pub(super) request_id: String,
+    /// The scheme and host under which the client reaches us.
+    pub(super) origin: String,
 }
 
 /// Serves one request. `Err` cuts the connection.
@@ -83,7 +86,15 @@ fn book(world: &World, route: Route, parts: Parts, body: Bytes) -> Ask {
         headers: parts.headers.clone(),
         body: body.clone(),
     });
-    Ask { route, query, headers: parts.headers, body, effects, request_id }
+    let origin = origin(&parts.uri, &parts.headers);
+    Ask { route, query, headers: parts.headers, body, effects, request_id, origin }
+}
+
+/// HTTP/2 has an authority where HTTP/1.1 has a `host`.
+fn origin(uri: &Uri, headers: &HeaderMap) -> String {
+    let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
+    format!("http://{}", host.unwrap_or("localhost"))
 }
 
 /// What a fault does before the work.
@@ -113,8 +124,8 @@ fn forced(ask: &Ask) -> Option<Reply> {
             reply.content_type = "text/html";
             reply.content = Content::Whole(html.clone().into());
         }
-        reply.headers.extend(retry_after.map(|seconds| ("retry-after", seconds.to_string())));
-        reply.headers.extend(should_retry.map(|retry| ("x-should-retry", retry.to_string())));
+        reply.headers.extend(retry_after.map(|seconds| ("retry-after".into(), seconds.to_string())));
+        reply.headers.extend(should_retry.map(|retry| ("x-should-retry".into(), retry.to_string())));
         Some(reply)
     })
 }
@@ -147,10 +158,10 @@ async fn read_through(body: Result<Bytes, ApiError>, headers: &HeaderMap, limit:
 
 /// Adds the headers that every answer has.
 fn dressed(mut reply: Reply, ask: &Ask) -> Reply {
-    reply.headers.push(("request-id", ask.request_id.clone()));
-    reply.headers.push(("anthropic-organization-id", "5ca1ab1e-0000-4000-8000-000000000000".into()));
+    reply.headers.push(("request-id".into(), ask.request_id.clone()));
+    reply.headers.push(("anthropic-organization-id".into(), "5ca1ab1e-0000-4000-8000-000000000000".into()));
     if let Ok(caller) = Caller::of(&ask.headers) {
-        reply.headers.push(("anthropic-workspace-id", caller.workspace));
+        reply.headers.push(("anthropic-workspace-id".into(), caller.workspace));
     }
     reply
 }
@@ -161,20 +172,20 @@ enum Unread {
     Broken,
 }
 
-/// Reads a body into one piece, which is as large as the client says it will be.
-async fn read(body: Incoming, limit: usize) -> Result<Bytes, Unread> {
+/// Reads a body into one piece, which is as large as the client says it will be. One that is too large is read on for
+/// a while and forgotten: a client that is still sending when the connection closes may never see why.
+async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Unread> {
     let announced = usize::try_from(http_body::Body::size_hint(&body).lower()).unwrap_or(usize::MAX);
-    if announced > limit {
-        return Err(Unread::TooLarge);
-    }
-    let mut whole = BytesMut::with_capacity(announced);
-    let mut limited = Limited::new(body, limit);
-    while let Some(frame) = limited.frame().await {
-        match frame {
-            Ok(frame) => whole.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
-            Err(error) if error.is::<LengthLimitError>() => return Err(Unread::TooLarge),
-            Err(_) => return Err(Unread::Broken),
+    let mut whole = BytesMut::with_capacity(if announced > limit { 0 } else { announced });
+    let mut size = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
+        size += data.len();
+        if announced.max(size) <= limit {
+            whole.extend_from_slice(&data);
+        } else if size > 2 * limit {
+            break;
         }
     }
-    Ok(whole.freeze())
+    if announced.max(size) > limit { Err(Unread::TooLarge) } else { Ok(whole.freeze()) }
 }

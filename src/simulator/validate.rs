@@ -27,7 +27,7 @@ const EXTENDED_MAX_TOKENS: u64 = 300_000;
 const EXTENDED_OUTPUT: &str = "output-300k-2026-03-24";
 
 /// Every member that a call may have.
-const MEMBERS: [&str; 36] = [
+const MEMBERS: [&str; 34] = [
     "model",
     "messages",
     "max_tokens",
@@ -62,8 +62,6 @@ const MEMBERS: [&str; 36] = [
     "cache_hint",
     "context_hint",
     "research_preview_2026_02",
-    "task_budget",
-    "advisor",
 ];
 
 /// What only the old version of the API takes.

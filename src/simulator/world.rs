@@ -12,7 +12,8 @@ use super::batches::Batches;
 use super::books::{Books, Item, Ledger, Phase, Received};
 use super::cache::Cache;
 use super::digest::hex_of;
-use super::faults::{Faults, ItemEnd};
+use super::fault::ItemEnd;
+use super::faults::Faults;
 use super::run::run;
 use crate::clock::{Clock, Timestamp};
 

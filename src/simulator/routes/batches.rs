@@ -7,10 +7,11 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::simulator::auth::Caller;
-use crate::simulator::batches::{Batch, Results};
+use crate::simulator::batch::{Batch, Results};
 use crate::simulator::envelope;
 use crate::simulator::error::ApiError;
-use crate::simulator::faults::{Effect, Effects};
+use crate::simulator::fault::Effect;
+use crate::simulator::faults::Effects;
 use crate::simulator::page::{Wanted, page};
 use crate::simulator::reply::{Cut, Pieces, Reply};
 use crate::simulator::service::Ask;
@@ -37,7 +38,7 @@ pub(super) async fn create(world: &Arc<World>, ask: &Ask, caller: Caller) -> Res
     });
     let times = (time.unwrap_or(world.settings.batch_time), hidden.unwrap_or(Duration::ZERO));
     let now = world.now();
-    let object = world.batches().create(caller, items, now, times).object(&origin(ask), now);
+    let object = world.batches().create(caller, items, now, times).object(&ask.origin, now);
     world.changed();
     Ok(Reply::json(200, object))
 }
@@ -46,26 +47,26 @@ pub(super) async fn create(world: &Arc<World>, ask: &Ask, caller: Caller) -> Res
 pub(super) async fn list(world: &Arc<World>, ask: &Ask, caller: &Caller) -> Result<Reply, ApiError> {
     world.settle().await;
     let wanted = Wanted::parse(ask.query.as_deref())?;
-    let (now, origin) = (world.now(), origin(ask));
+    let now = world.now();
     let batches = world.batches();
     let listed = batches.listed(&caller.workspace, now);
     let ids: Vec<_> = listed.iter().map(|batch| batch.id()).collect();
     let entry = |at: usize| {
-        RawValue::from_string(listed[at].object(&origin, now)).unwrap_or_else(|_| RawValue::NULL.to_owned())
+        RawValue::from_string(listed[at].object(&ask.origin, now)).unwrap_or_else(|_| RawValue::NULL.to_owned())
     };
     Ok(Reply::json(200, page(&wanted, &ids, entry)?))
 }
 
 /// `GET /v1/messages/batches/{id}`
 pub(super) async fn retrieve(world: &Arc<World>, ask: &Ask, caller: &Caller) -> Result<Reply, ApiError> {
-    with_batch(world, ask, caller, |batch| Ok(Reply::json(200, batch.object(&origin(ask), world.now())))).await
+    with_batch(world, ask, caller, |batch| Ok(Reply::json(200, batch.object(&ask.origin, world.now())))).await
 }
 
 /// `POST /v1/messages/batches/{id}/cancel`
 pub(super) async fn cancel(world: &Arc<World>, ask: &Ask, caller: &Caller) -> Result<Reply, ApiError> {
     with_batch(world, ask, caller, |batch| {
         batch.cancel(world.now())?;
-        Ok(Reply::json(200, batch.object(&origin(ask), world.now())))
+        Ok(Reply::json(200, batch.object(&ask.origin, world.now())))
     })
     .await
 }
@@ -102,12 +103,6 @@ async fn with_batch<T>(
         batch.archive(world.now());
     }
     look(batch)
-}
-
-/// The scheme and host under which the client reaches us: results are at an absolute address.
-fn origin(ask: &Ask) -> String {
-    let host = ask.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-    format!("http://{}", host.unwrap_or("localhost"))
 }
 
 /// The lines of results with the faults that they meet.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::simulator::books::{BatchRecord, Received};
 use crate::simulator::error::ApiError;
-use crate::simulator::faults::Fault;
+use crate::simulator::fault::Fault;
 use crate::simulator::reply::Reply;
 use crate::simulator::world::World;
 

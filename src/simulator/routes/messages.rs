@@ -7,7 +7,7 @@ use crate::simulator::auth::Caller;
 use crate::simulator::cache;
 use crate::simulator::call::Fields;
 use crate::simulator::error::ApiError;
-use crate::simulator::faults::Effect;
+use crate::simulator::fault::Effect;
 use crate::simulator::reply::Reply;
 use crate::simulator::service::Ask;
 use crate::simulator::stream::{events, frame};
@@ -39,7 +39,7 @@ pub(super) fn create(world: &World, ask: &Ask, caller: &Caller) -> Result<Reply,
 pub(super) fn count_tokens(ask: &Ask, caller: &Caller) -> Result<Reply, ApiError> {
     let call = Fields::parse(&ask.body)?;
     validate::count(&call, caller)?;
-    Ok(Reply::json(200, format!(r#"{{"input_tokens":{}}}"#, call.prompt_tokens())))
+    Ok(Reply::json(200, format!(r#"{{"input_tokens":{}}}"#, call.said().prompt_tokens)))
 }
 
 /// A stream into which a fault puts an error.
@@ -59,37 +59,15 @@ fn spoiled(mut frames: Vec<String>, ask: &Ask) -> Vec<String> {
 /// With the headers that tell how much may still be asked for; here, always nearly all.
 fn limited(mut reply: Reply, world: &World) -> Reply {
     let reset = world.now().to_string();
-    for (limit, remaining, until, most, left) in [
-        (
-            "anthropic-ratelimit-requests-limit",
-            "anthropic-ratelimit-requests-remaining",
-            "anthropic-ratelimit-requests-reset",
-            "4000",
-            "3999",
-        ),
-        (
-            "anthropic-ratelimit-tokens-limit",
-            "anthropic-ratelimit-tokens-remaining",
-            "anthropic-ratelimit-tokens-reset",
-            "2400000",
-            "2399000",
-        ),
-        (
-            "anthropic-ratelimit-input-tokens-limit",
-            "anthropic-ratelimit-input-tokens-remaining",
-            "anthropic-ratelimit-input-tokens-reset",
-            "2000000",
-            "1999000",
-        ),
-        (
-            "anthropic-ratelimit-output-tokens-limit",
-            "anthropic-ratelimit-output-tokens-remaining",
-            "anthropic-ratelimit-output-tokens-reset",
-            "400000",
-            "399000",
-        ),
+    for (family, limit, remaining) in [
+        ("requests", "4000", "3999"),
+        ("tokens", "2400000", "2399000"),
+        ("input-tokens", "2000000", "1999000"),
+        ("output-tokens", "400000", "399000"),
     ] {
-        reply.headers.extend([(limit, most.into()), (remaining, left.into()), (until, reset.clone())]);
+        for (part, value) in [("limit", limit), ("remaining", remaining), ("reset", &reset)] {
+            reply.headers.push((format!("anthropic-ratelimit-{family}-{part}").into(), value.to_owned()));
+        }
     }
     reply
 }

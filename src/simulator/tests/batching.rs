@@ -139,3 +139,26 @@ async fn a_large_batch_comes_back_whole() {
     expected.sort_unstable();
     assert_eq!(seen, expected);
 }
+
+#[tokio::test]
+async fn results_are_where_an_http2_client_reached_us() {
+    use http_body_util::{BodyExt as _, Full};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    let desk = Desk::open().await;
+    let created = desk.create(&[("a", call("Hi"))]).await;
+    let socket = tokio::net::TcpStream::connect(desk.simulator.addr()).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    let mut connections = tokio::task::JoinSet::new();
+    connections.spawn(connection);
+    let request =
+        http::Request::get(format!("http://sim.test/v1/messages/batches/{}", created["id"].as_str().unwrap()))
+            .header("x-api-key", KEY)
+            .header("anthropic-version", "2023-06-01")
+            .body(Full::new(bytes::Bytes::new()))
+            .unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    let batch: Value = serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    assert!(batch["results_url"].as_str().unwrap().starts_with("http://sim.test/v1/messages/batches/msgbatch_"));
+}

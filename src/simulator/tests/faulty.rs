@@ -192,3 +192,26 @@ async fn obeys_over_http_and_shows_no_secret() {
     let id = books["requests"][0]["request_id"].as_str().unwrap();
     assert_eq!(desk.get(&format!("/_sim/books/requests/{id}")).send().await.unwrap().text().await.unwrap(), body);
 }
+
+#[tokio::test]
+async fn notices_clients_that_go_while_they_speak() {
+    use tokio::io::AsyncWriteExt as _;
+
+    let desk = Desk::open().await;
+    let mut socket = tokio::net::TcpStream::connect(desk.simulator.addr()).await.unwrap();
+    socket.write_all(b"POST /v1/messages HTTP/1.1\r\nhost: sim\r\ncontent-length: 100\r\n\r\nhalf").await.unwrap();
+    drop(socket);
+    let books = desk.until(|books| books.disconnects.reading == 1).await;
+    assert!(books.requests.is_empty());
+}
+
+#[tokio::test]
+async fn a_fault_that_strikes_no_time_is_none() {
+    let desk = Desk::open().await;
+    desk.simulator.inject(Fault::anywhere(Effect::status(500)).times(0));
+    assert_eq!(value(desk.post("/v1/messages", call("Hi").to_string())).await.0, 200);
+    desk.simulator.inject(Fault::anywhere(Effect::status(500)).with_credential(KEY));
+    assert_eq!(value(desk.post("/v1/messages", call("Hi").to_string())).await.0, 500);
+    desk.simulator.clear_faults();
+    assert_eq!(value(desk.post("/v1/messages", call("Hi").to_string())).await.0, 200);
+}
