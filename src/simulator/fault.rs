@@ -20,6 +20,9 @@ pub struct Fault {
     /// Only for requests whose body contains this.
     #[serde(default)]
     pub text: Option<String>,
+    /// Only for requests whose body has at least so many bytes.
+    #[serde(default)]
+    pub min_bytes: Option<usize>,
     /// The first so many requests that match are spared.
     #[serde(default)]
     pub skip: u32,
@@ -38,7 +41,7 @@ impl Fault {
 
     /// This effect on every request (or, if it is one on items, on every item).
     pub fn anywhere(effect: Effect) -> Self {
-        Self { endpoint: None, credential: None, text: None, skip: 0, times: None, effect }
+        Self { endpoint: None, credential: None, text: None, min_bytes: None, skip: 0, times: None, effect }
     }
 
     /// The same fault, `times` times.
@@ -54,6 +57,11 @@ impl Fault {
     /// The same fault, only for this credential.
     pub fn with_credential(self, credential: impl Into<String>) -> Self {
         Self { credential: Some(credential.into()), ..self }
+    }
+
+    /// The same fault, only for requests whose body has at least so many bytes.
+    pub fn with_bytes(self, min_bytes: usize) -> Self {
+        Self { min_bytes: Some(min_bytes), ..self }
     }
 
     /// The same fault, only for requests whose body contains `text`.

@@ -86,6 +86,7 @@ impl Target<'_> {
     fn is_meant_by(&self, fault: &Fault) -> bool {
         fault.endpoint.is_none_or(|endpoint| endpoint == self.endpoint)
             && fault.credential.as_deref().is_none_or(|credential| self.credential == Some(credential))
+            && fault.min_bytes.is_none_or(|bytes| self.body.len() >= bytes)
             && fault.text.as_deref().is_none_or(|text| contains(self.body, text))
     }
 }
@@ -197,13 +198,15 @@ mod tests {
     }
 
     #[test]
-    fn matches_by_credential_and_text() {
+    fn matches_by_credential_text_and_size() {
         let fault = || Fault::anywhere(Effect::status(500));
         for (fault, expected) in [
             (fault().with_credential("key"), Some(500)),
             (fault().with_credential("other"), None),
             (fault().with_text("bod"), Some(500)),
             (fault().with_text("nobody"), None),
+            (fault().with_bytes(6), Some(500)),
+            (fault().with_bytes(7), None),
         ] {
             assert_eq!(status(&armed([fault]).meet(&target(Endpoint::Models))), expected);
         }

@@ -144,8 +144,9 @@ impl Watch {
         self.phase = None;
     }
 
+    /// The answer begins; what is not watched any more stays so.
     fn answering(&mut self) {
-        self.phase = Some(Phase::Answering);
+        self.phase = self.phase.map(|_| Phase::Answering);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | request | does |
 //! | --- | --- |
-//! | `POST /_sim/faults` | arms one [`Fault`](crate::simulator::Fault), given as JSON |
+//! | `POST /_sim/faults` | arms one [`Fault`], given as JSON |
 //! | `DELETE /_sim/faults` | disarms all |
 //! | `POST /_sim/end` | ends every batch that is in progress |
 //! | `GET /_sim/books` | what came in: requests without credentials and bodies, batches without items, disconnects |

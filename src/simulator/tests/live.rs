@@ -79,6 +79,15 @@ async fn a_stream_goes_out_event_by_event() {
 }
 
 #[tokio::test]
+async fn an_event_does_not_wait_for_the_next() {
+    let desk = Desk::with(Settings { event_pause: HOUR, ..Settings::default() }).await;
+    let body = call_with("Hi", "stream", json!(true)).to_string();
+    let mut answer = desk.post("/v1/messages", body).send().await.unwrap();
+    let first = tokio::time::timeout(Duration::from_secs(20), answer.chunk()).await.unwrap().unwrap().unwrap();
+    assert!(first.starts_with(b"event: message_start\n") && first.ends_with(b"\n\n"));
+}
+
+#[tokio::test]
 async fn counts_tokens_as_calls_do() {
     let desk = Desk::open().await;
     let (_, message) = value(desk.post("/v1/messages", call("Hello there, what a day").to_string())).await;
