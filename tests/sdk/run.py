@@ -49,7 +49,7 @@ def suites():
     for environment in sorted((HERE / ".venv").iterdir()):
         pytest = [environment / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", HERE / "python"]
         yield f"python {environment.name}", pytest
-    yield "javascript", ["node", "--test", *sorted((HERE / "javascript").glob("*.test.mjs"))]
+    yield "javascript", ["node", "--test", "--test-reporter=spec", *sorted((HERE / "javascript").glob("*.test.mjs"))]
 
 
 def run_suite(command, urls) -> bool:

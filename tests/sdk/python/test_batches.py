@@ -5,6 +5,7 @@ import pytest
 
 from comparing import exchange, lasting
 from servers import GATEWAY, SIMULATOR
+from simulator import arm
 from waiting import until
 
 
@@ -56,11 +57,13 @@ def test_list(direct, gateway, prompt):
     assert [batch.id for batch in gateway.messages.batches.list()] == [batch.id for batch in direct.messages.batches.list()]
 
 
-def test_cancel_and_delete(direct, gateway, prompt):
+def test_cancel_and_delete(direct, gateway, key, prompt):
+    # Long enough to be canceled before it ends.
+    arm(key, "batch_create", kind="batch_time", time="1h")
     batch = gateway.messages.batches.create(requests=requests_of(prompt))
     canceled = gateway.messages.batches.cancel(batch.id)
-    assert canceled.id == batch.id
-    ended(gateway, batch)
+    assert (canceled.id, canceled.results_url) == (batch.id, None)
+    assert ended(gateway, batch).request_counts.canceled == 2
     gone = gateway.messages.batches.with_raw_response.delete(batch.id)
     assert gone.parse().type == "message_batch_deleted" and gone.parse().id == batch.id
     with pytest.raises(anthropic.NotFoundError):

@@ -6,6 +6,7 @@ import pytest
 from comparing import lasting, lasting_headers
 from prompts import prompt_for
 from servers import GATEWAY, SIMULATOR, client
+from simulator import arm
 
 TYPES = {
     "invalid_request_error": anthropic.BadRequestError,
@@ -65,6 +66,52 @@ def test_no_credential_and_a_wrong_one(prompt):
         relayed = refused(GATEWAY, key, **options)
         assert relayed == refused(SIMULATOR, key, **options)
         assert relayed[0] is anthropic.AuthenticationError
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 529, "message": "Overloaded, said twice"},
+        {"status": 429, "retry_after": 7},
+        {"status": 400, "should_retry": True, "error_type": "brand_new_error"},
+        {"status": 503},
+        {"status": 413, "html": "<html><body>413 Request Entity Too Large</body></html>"},
+    ],
+)
+def test_faults_of_the_provider(direct, gateway, key, prompt, fault):
+    def met(which):
+        arm(key, "messages", kind="status", **fault)
+        return raised(lambda: which.messages.create(**prompt))
+
+    assert met(gateway) == met(direct)
+
+
+def test_an_error_in_the_middle_of_a_stream(direct, gateway, key, prompt):
+    def met(which):
+        arm(key, "messages", kind="stream_error", events=3, error_type="overloaded_error")
+        with which.messages.stream(**prompt) as stream:
+            return raised(lambda: list(stream))
+
+    assert met(gateway) == met(direct)
+
+
+def test_a_stream_that_is_cut_is_cut(direct, gateway, key, prompt):
+    def met(which):
+        arm(key, "messages", kind="cut_midway", pieces=3)
+        seen = []
+        # Not an ordinary end: whoever reads learns that something is missing.
+        with which.messages.stream(**prompt) as stream, pytest.raises(Exception) as caught:
+            for event in stream:
+                seen.append(lasting(event.to_json()))
+        return caught.type, seen
+
+    assert met(gateway) == met(direct)
+
+
+def test_a_retry_gets_through(key, prompt):
+    arm(key, "messages", kind="status", status=529)
+    with client(GATEWAY, key, max_retries=1) as opened:
+        assert opened.messages.create(**prompt).type == "message"
 
 
 def test_retries_are_the_same(key):

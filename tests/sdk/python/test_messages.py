@@ -8,6 +8,7 @@ import pytest
 from comparing import exchange, lasting, lasting_headers
 from prompts import KINDS, prompt_for
 from servers import GATEWAY, SIMULATOR, client
+from simulator import received
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -36,6 +37,23 @@ def test_stream(direct, gateway, kind):
 
     assert raw(gateway) == raw(direct)
     assert rebuilt(gateway) == rebuilt(direct)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_reaches_the_provider(direct, gateway, prompt, stream):
+    def reached(which):
+        raw = which.messages.with_raw_response.create(
+            **prompt, stream=stream, extra_headers={"x-own": "kept", "x-defer": "live", "x-defer-ref": "dropped"}
+        )
+        head, body = received(raw.headers["request-id"])
+        headers = {name: value for name, value in head.pop("headers") if name != "host"}
+        return {name: head[name] for name in ("method", "path", "query", "credential", "bytes")}, headers, body
+
+    (plain_head, plain_headers, plain_body), relayed = reached(direct), reached(gateway)
+    for name in ("x-defer", "x-defer-ref"):
+        del plain_headers[name]
+    assert relayed == (plain_head, plain_headers, plain_body)
+    assert relayed[1]["x-own"] == "kept"
 
 
 def test_a_stream_can_be_left_early(gateway):
