@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod it {
     mod check;
+    mod floor_plan;
     mod live;
+    mod postgres;
     mod wire;
 }

@@ -1,0 +1,19 @@
+# What people run. The work is in scripts/ and in cargo; nothing here needs more than Rust to begin with.
+
+.PHONY: demo test check clean-test
+
+# Builds and shows it: simulator, gateway and sample traffic. Ctrl-C ends it.
+demo:
+	cargo run --locked -- demo
+
+# Installs what the tests need and is missing, then runs all of them.
+test:
+	scripts/test
+
+# Format, lints, dependencies: what is checked without running anything.
+check:
+	scripts/check
+
+# Takes away what `make test` put into the working tree.
+clean-test:
+	rm -rf tests/sdk/.venv tests/sdk/node_modules tests/sdk/python/.pytest_cache

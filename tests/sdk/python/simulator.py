@@ -1,0 +1,27 @@
+"""What tests ask of the simulator beside the API: faults, and what reached it."""
+
+import json
+
+import httpx2
+
+from servers import SIMULATOR
+
+
+def arm(key: str, endpoint: str, **effect) -> None:
+    """Arms a fault that strikes the next request of this credential at an endpoint."""
+    fault = {"credential": key, "endpoint": endpoint, "times": 1, "effect": effect}
+    httpx2.post(f"{SIMULATOR}/_sim/faults", json=fault).raise_for_status()
+
+
+def received(request_id: str) -> tuple[dict, bytes]:
+    """A request as it reached the provider: its head, without the credential, and its body."""
+    requests = httpx2.get(f"{SIMULATOR}/_sim/books").raise_for_status().json()["requests"]
+    [head] = [request for request in requests if request["request_id"] == request_id]
+    body = httpx2.get(f"{SIMULATOR}/_sim/books/requests/{request_id}").raise_for_status().content
+    return head, body
+
+
+def items(batch_id: str) -> dict[str, str]:
+    """The raw items of a batch as they reached the provider, by their ids."""
+    lines = httpx2.get(f"{SIMULATOR}/_sim/books/batches/{batch_id}").raise_for_status().text.splitlines()
+    return {json.loads(line)["custom_id"]: line for line in lines}
