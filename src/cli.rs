@@ -4,9 +4,13 @@
 
 mod check;
 mod config;
+mod migrate;
 mod output;
+mod serve;
+mod sim;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -20,9 +24,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the gateway
+    Serve(serve::Args),
+    /// Run a local stand-in for the provider
+    Sim(sim::Args),
     /// Check the configuration: every fault with file, line and remedy
     Check(check::Args),
+    /// Apply the migrations of the store, and end
+    Migrate(migrate::Args),
 }
+
+/// What tasks that do not end by themselves get before the process ends.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
 
 /// The command has failed and has said so itself.
 #[derive(Debug, thiserror::Error)]
@@ -47,11 +60,17 @@ fn run(command: Command) -> anyhow::Result<()> {
     // The first provider stays, which can only be this one: installing it twice changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match command {
+            Command::Serve(args) => serve::run(args).await,
+            Command::Sim(args) => sim::run(args).await,
             Command::Check(args) => check::run(args).await,
+            Command::Migrate(args) => migrate::run(args).await,
         }
-    })
+    });
+    // A task that does not end by itself must not keep the process.
+    runtime.shutdown_timeout(SHUTDOWN_LIMIT);
+    outcome
 }
 
 #[cfg(test)]

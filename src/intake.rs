@@ -139,8 +139,7 @@ impl Intake {
 
     async fn accept(&self, terms: Terms, lane: Lane, item: Item, is_retry: bool) -> Result<Deferral, Refusal> {
         let room = self.depth.reserve(&lane.tenant, self.retry_after_seconds()).await?;
-        let now = self.clock.now();
-        let ticket = queued(&terms, &lane, &item, now);
+        let ticket = queued(&terms, &lane, &item);
         let new = NewDeferral {
             id: ticket.id,
             lane,
@@ -150,7 +149,7 @@ impl Intake {
             group: terms.tags.group,
             idempotency_key: terms.tags.idempotency_key,
             is_retry,
-            accepted_at: now,
+            accepted_at: terms.asked_at,
             deadline: terms.deadline,
         };
         // A caller who leaves must not take half an acceptance along.
@@ -175,16 +174,16 @@ impl Intake {
 }
 
 /// The deferral as it stands right after its acceptance.
-fn queued(terms: &Terms, lane: &Lane, item: &Item, now: crate::clock::Timestamp) -> Deferral {
+fn queued(terms: &Terms, lane: &Lane, item: &Item) -> Deferral {
     Deferral {
-        id: DeferralId::new(now),
+        id: DeferralId::new(terms.asked_at),
         tenant: lane.tenant.clone(),
         state: State::Queued,
         model: item.model.clone(),
         workload: terms.tags.workload.clone(),
         reference: terms.tags.reference.clone(),
         group: terms.tags.group.clone(),
-        created_at: now,
+        created_at: terms.asked_at,
         deadline: terms.deadline,
         completed_at: None,
         cancel_requested: false,

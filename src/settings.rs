@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-
 use crate::domain::units::{DURATION_MAX, format_duration};
 use crate::http::{AdminSettings, GatewaySettings};
 use crate::rescue::OnDeadline;

@@ -13,7 +13,7 @@ use crate::simulator::{Settings, Simulator};
 
 /// A local stand-in for the provider: Messages, Batches, token counting and models, with faults on request
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8200")]
     listen: SocketAddr,
@@ -26,7 +26,7 @@ pub struct Args {
 }
 
 /// Runs it until Ctrl-C or SIGTERM.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let settings = Settings { listen: args.listen, batch_time: args.batch_time, event_pause: args.event_pause };
     let simulator = Simulator::start(settings, Clock::system())

@@ -17,6 +17,8 @@ pub enum Route {
 /// What is promised for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
+    /// When the call came.
+    pub asked_at: Timestamp,
     /// When the result is wanted.
     pub deadline: Timestamp,
     /// What else the caller said.
@@ -35,7 +37,7 @@ pub(super) fn route(tags: Tags, settings: &Settings, now: Timestamp) -> Result<R
     if deadline < now.plus(settings.min_deadline) {
         return Ok(Route::Live(LiveReason::DeadlineTooClose));
     }
-    Ok(Route::Defer(Terms { deadline, tags }))
+    Ok(Route::Defer(Terms { asked_at: now, deadline, tags }))
 }
 
 #[cfg(test)]
