@@ -61,8 +61,20 @@ impl ErrorType {
 
 /// An error in the provider's shape.
 pub fn envelope(kind: &str, message: &str, request_id: &str) -> String {
-    serde_json::json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id})
-        .to_string()
+    detailed_envelope(kind, message, None, request_id)
+}
+
+/// An error in the provider's shape, with a finer code for clients that act on it.
+pub fn detailed_envelope(kind: &str, message: &str, error_code: Option<&str>, request_id: &str) -> String {
+    // Each part is written as JSON by itself, so that they stand in the provider's order.
+    let text = |part: &str| serde_json::Value::from(part);
+    let details = error_code.map(|code| format!(r#","details":{{"error_code":{}}}"#, text(code))).unwrap_or_default();
+    format!(
+        r#"{{"type":"error","error":{{"type":{},"message":{}{details}}},"request_id":{}}}"#,
+        text(kind),
+        text(message),
+        text(request_id),
+    )
 }
 
 #[cfg(test)]
@@ -83,5 +95,11 @@ mod tests {
             assert_eq!((error.as_str(), error.status(), error.may_pass()), (kind, status, may_pass));
         }
         assert_eq!(ErrorType::read("<html>").status(), 500);
+    }
+
+    #[test]
+    fn an_envelope_is_in_the_providers_shape() {
+        let written = detailed_envelope("api_error", "say \"why\"", Some("x"), "req_1");
+        insta::assert_snapshot!(written, @r#"{"type":"error","error":{"type":"api_error","message":"say \"why\"","details":{"error_code":"x"}},"request_id":"req_1"}"#);
     }
 }

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use uuid::Uuid;
 
 use crate::domain::decision::Decision;
+use crate::domain::error_type;
 use crate::intake::Refusal;
 use crate::live;
 
@@ -80,15 +81,8 @@ impl ApiError {
 
     pub(super) fn response(self) -> Response {
         let request_id = format!("req_{}", Uuid::from_u128(rand::random()).simple());
-        let mut body = serde_json::json!({
-            "type": "error",
-            "error": {"type": self.kind, "message": self.message},
-            "request_id": request_id,
-        });
-        if let Some(detail) = self.detail {
-            body["error"]["details"] = serde_json::json!({"error_code": detail});
-        }
-        let mut response = Response::new(Body::from(body.to_string()));
+        let body = error_type::detailed_envelope(self.kind, &self.message, self.detail, &request_id);
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -199,9 +193,9 @@ mod tests {
             [response.status().as_str(), &header("x-defer-error"), &header("x-should-retry"), &header("retry-after")]
                 .join(" ");
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        let mut body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert!(body["request_id"].as_str().unwrap().starts_with("req_"));
-        body["request_id"] = "".into();
+        let body = std::str::from_utf8(&body).unwrap();
+        let (body, request_id) = body.split_once(r#","request_id":"req_"#).unwrap();
+        assert_eq!(request_id.len(), r#"00112233445566778899aabbccddeeff"}"#.len());
         format!("{head} {body}")
     }
 
@@ -219,6 +213,14 @@ mod tests {
         ] {
             all.push(shown(refusal).await);
         }
-        insta::assert_snapshot!(all.join("\n"));
+        insta::assert_snapshot!(all.join("\n"), @r#"
+        400 invalid-header false - {"type":"error","error":{"type":"invalid_request_error","message":"the header x-defer does not parse; allowed: batch"}
+        400 not-deferrable false - {"type":"error","error":{"type":"invalid_request_error","message":"this call cannot be deferred (thread): no","details":{"error_code":"thread_unsupported_request"}}
+        401 missing-credential false - {"type":"error","error":{"type":"authentication_error","message":"no credential: send the provider's key in x-api-key or authorization: Bearer"}
+        400 idempotency-mismatch false - {"type":"error","error":{"type":"invalid_request_error","message":"this idempotency-key belongs to a call with another body: give each call a key of its own"}
+        413 too-large false - {"type":"error","error":{"type":"request_too_large","message":"the body is longer than 5 bytes, which is the most that is queued"}
+        429 queue-full - 7 {"type":"error","error":{"type":"rate_limit_error","message":"as many calls are queued as may be, in all or for one tenant: try again later"}
+        503 store-unavailable - 5 {"type":"error","error":{"type":"api_error","message":"the store is not available: nothing was queued, try again"}
+        "#);
     }
 }
