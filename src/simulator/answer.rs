@@ -224,9 +224,9 @@ fn raw(text: String) -> Box<RawValue> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::auth::{Caller, Version};
-    use super::super::validate;
     use super::*;
+    use crate::simulator::auth::{Caller, Version};
+    use crate::simulator::validate;
 
     /// The answer to a call with this prompt, some members more, and one tool.
     pub(in super::super) fn answered(prompt: &str, more: &str, tier: Tier) -> Message {
