@@ -21,6 +21,7 @@ use crate::live::Live;
 use crate::nudge::Bells;
 use crate::poll::Poll;
 use crate::provider::{ModelKnowledge, Provider};
+use crate::rescue::Rescue;
 use crate::retain::Retain;
 use crate::secret::Vault;
 use crate::settings::Settings;
@@ -83,9 +84,26 @@ impl App {
                 clock.clone(),
                 settings.flush.clone(),
                 nudges.built.clone(),
+                bells.clone(),
             ),
             poll: Poll::new(store.clone(), provider.clone(), clock.clone(), settings.poll, nudges.ended.clone()),
-            ingest: Ingest::new(store.clone(), provider.clone(), clock.clone(), settings.ingest, prices, bells.clone()),
+            ingest: Ingest::new(
+                store.clone(),
+                provider.clone(),
+                clock.clone(),
+                settings.ingest,
+                prices.clone(),
+                bells.clone(),
+            ),
+            rescue: Rescue::new(
+                store.clone(),
+                provider.clone(),
+                clock.clone(),
+                settings.rescue,
+                prices,
+                bells.clone(),
+                nudges.rescue.clone(),
+            ),
             retain: Retain::new(store.clone(), clock.clone(), settings.retain),
         };
         let models = ModelKnowledge::new(provider, clock.clone());
@@ -96,6 +114,7 @@ impl App {
             clock,
             settled: bells,
             flush: nudges.flush.clone(),
+            rescue: crew.rescue.clone(),
             health: health.clone(),
             admin_token: settings.admin.token.clone(),
         };

@@ -81,6 +81,7 @@ pub(super) async fn status(State(rooms): State<Rooms>, uri: Uri) -> Result<Respo
         "now": rooms.clock.now(),
         "queued": depth.0.values().sum::<u64>(),
         "queued_by_tenant": depth.0,
+        "paused": rooms.store.paused_lanes(rooms.clock.now()).await.map_err(unavailable)?,
         "workers": rooms.health.reports(),
     });
     answer(StatusCode::OK, &body)
