@@ -3,6 +3,8 @@
 // Marked as a test although all of it is, because that is where clippy lets `unwrap` pass, in helpers too.
 #[cfg(test)]
 mod it {
+    mod accept;
+    mod app;
     mod check;
     mod floor_plan;
     mod live;
