@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::clock::Timestamp;
+use crate::crash;
 use crate::domain::body::Item;
 use crate::domain::id::DeferralId;
 use crate::domain::lane::Lane;
@@ -174,7 +175,9 @@ impl Store {
                     }
                 });
             }
+            crash::point("admit.commit");
         });
+        crash::point("admit.ticket");
         Ok(outcomes)
     }
 }
