@@ -5,6 +5,7 @@
 mod it {
     mod accept;
     mod app;
+    mod chaos;
     mod check;
     mod floor_plan;
     mod live;
