@@ -10,5 +10,6 @@ mod it {
     mod floor_plan;
     mod live;
     mod postgres;
+    mod protocol_model;
     mod wire;
 }
