@@ -4,5 +4,6 @@
 //! outlive them and have the last word.
 
 mod crashes;
+mod provider;
 mod replica;
 mod stage;
