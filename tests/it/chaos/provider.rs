@@ -58,6 +58,11 @@ async fn each_is_once_in(app: &TestApp, ids: &[String], batches: usize) {
     assert_eq!(entries, ids.len() as i64);
 }
 
+/// How often a batch was taken for ours and was not.
+async fn mistakes(app: &TestApp) -> i64 {
+    app.storage().count("select count(*) from mismatch").await
+}
+
 async fn an_answer_that_is_lost_is_found_in_the_list(engine: Engine) {
     let app = TestApp::start(engine).await;
     app.inject(creating(Effect::CutAfter));
@@ -112,6 +117,7 @@ async fn batches_of_one_size_are_told_apart_by_their_results(engine: Engine) {
         app.inject(Fault::at(Endpoint::BatchCreate, Effect::CutAfter).times(2));
         let ids = deferred(&app, 4).await;
         each_is_once_in(&app, &ids, 2).await;
+        assert!(mistakes(&app).await > 0);
     }
 }
 
@@ -125,9 +131,11 @@ async fn a_batch_of_somebody_else_is_let_go_of(engine: Engine) {
             .await
             .expect(200);
         app.clock.advance(age * MINUTE);
+        let may_be_mistaken = matches!(lost, Effect::CutBefore);
         app.inject(creating(lost));
         let ids = deferred(&app, CALLS).await;
         each_is_once_in(&app, &ids, 2).await;
+        assert!(!may_be_mistaken || mistakes(&app).await == 1);
     }
 }
 
@@ -153,6 +161,7 @@ async fn an_adopted_batch_whose_results_are_gone_is_looked_for_again(engine: Eng
     app.inject(Fault::at(Endpoint::BatchResults, Effect::ArchiveBatch).times(1));
     let ids = deferred(&app, CALLS).await;
     each_is_once_in(&app, &ids, 2).await;
+    assert_eq!(mistakes(&app).await, 1);
 }
 
 async fn results_that_come_in_pieces_are_settled_once(engine: Engine) {

@@ -76,8 +76,8 @@ impl Stage {
     /// Starts a replica that serves.
     pub(super) async fn start(&self) -> Replica {
         let mut replica = Replica::spawn(&self.environment);
-        let door = replica.serving().await.unwrap_or_else(|| panic!("it does not start: {:?}", replica.log()));
-        self.doors.lock().unwrap().push(door);
+        assert!(replica.serving().await.is_some(), "it does not start");
+        self.open_door(&replica);
         replica
     }
 
@@ -86,14 +86,18 @@ impl Stage {
         let mut environment = self.environment.clone();
         environment.insert("OFFPEAK_CRASH_AT".to_owned(), point.to_owned());
         let mut replica = Replica::spawn(&environment);
-        let door = replica.serving().await;
-        *self.doors.lock().unwrap() = Vec::from_iter(door);
+        replica.serving().await;
+        self.open_door(&replica);
         replica
     }
 
-    /// Nobody serves any more.
-    pub(super) fn close_doors(&self) {
-        self.doors.lock().unwrap().clear();
+    fn open_door(&self, replica: &Replica) {
+        self.doors.lock().unwrap().extend(replica.door());
+    }
+
+    /// Callers need not try this one any more.
+    pub(super) fn close_door(&self, replica: &Replica) {
+        self.doors.lock().unwrap().retain(|door| Some(*door) != replica.door());
     }
 
     /// Calls by callers who repeat them until they have their tickets, as the SDKs do.
