@@ -1,6 +1,6 @@
 # What people run. The work is in scripts/ and in cargo; nothing here needs more than Rust to begin with.
 
-.PHONY: demo test check clean-test
+.PHONY: demo test chaos check clean-test
 
 # Builds and shows it: simulator, gateway and sample traffic. Ctrl-C ends it.
 demo:
@@ -9,6 +9,10 @@ demo:
 # Installs what the tests need and is missing, then runs all of them.
 test:
 	scripts/test
+
+# The chaos tests again and again, each time with another seed: `make chaos RUNS=3 SEED=17`.
+chaos:
+	scripts/chaos $(RUNS) $(SEED)
 
 # Format, lints, dependencies: what is checked without running anything.
 check:

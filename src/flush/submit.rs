@@ -5,9 +5,20 @@
 //! 1. `building` is committed with the members before anything is sent (by [`Flush::build_due`]).
 //! 2. `uncertain` is committed right before the create is sent. A crash before this commit has sent nothing; after it,
 //!    the batch may exist, and nobody sends it again before the provider's list has been consulted.
-//! 3. The create is sent, once. Its lease is renewed for as long as it is under way, so that no other replica doubts it.
+//! 3. The create is sent, once. Its lease is renewed for as long as it is under way, so that no other replica doubts it,
+//!    and once more right before its last bytes leave: without them it makes no batch, so a sender that stood still
+//!    until another took over sends nothing more that counts.
 //! 4. `submitted` is committed with the provider's id. An answer that makes sure that nothing was created puts the
 //!    batch back to `building`; a lost answer leaves it `uncertain`, for [`super::reconcile`].
+//!
+//! `tests/it/protocol_model.rs` searches all interleavings of this with crashes, lost answers and a late list, and
+//! `tests/it/chaos/` kills the real program at each step.
+//!
+//! What remains: a batch is sent twice if the provider shows it later than `batch.reconcile_wait` after its last bytes
+//! left. That takes a list that is late for longer than that; or a process that is held between the last renewal and
+//! the write that follows at once, for longer than the lease and the wait together, and then goes on; or bytes that a
+//! network holds back for as long; or a clock that jumps forward over the wait, or differs between replicas by as much,
+//! while the list is late; or a clock more than an hour ahead of the provider's. None of these loses a call.
 
 use std::time::Duration;
 
