@@ -254,3 +254,68 @@ fn envelope(
     });
     stream::iter([Ok(Envelope::open())]).chain(items).chain(close)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::body::Item;
+    use crate::domain::lane::{Credential, CredentialHeader};
+    use crate::secret::{MasterKey, Secret, Vault};
+    use crate::store::{self, Limits, Location, NewDeferral};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+    const LEASE: Duration = Duration::from_secs(30);
+
+    /// A store with one batch, which is being sent, and the claim on it.
+    async fn sending(folder: &std::path::Path) -> (Store, Claim) {
+        let key = MasterKey::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+        let url = Location::Sqlite(folder.join("test.db"));
+        let settings =
+            store::Settings { url, master_key: crate::secret::KeySource::Given(key.clone()), encrypt_bodies: false };
+        let store = Store::open(&settings, Vault::new(&key)).await.unwrap();
+        store.migrate().await.unwrap();
+        let lane = Lane {
+            tenant: "tenant".into(),
+            credential: Credential { header: CredentialHeader::ApiKey, secret: Secret::new("key") },
+            version: None,
+            betas: String::new(),
+            workspace_id: None,
+            user_profile_id: None,
+        };
+        let item = Item { text: r#"{"a":1}"#.into(), model: "model".into(), stream: false, hash: [0; 32] };
+        let new = NewDeferral {
+            id: DeferralId::new(NOW),
+            lane,
+            item,
+            workload: None,
+            reference: None,
+            group: None,
+            idempotency_key: None,
+            is_retry: false,
+            accepted_at: NOW,
+            deadline: NOW.plus(LEASE),
+        };
+        store.accept(new).await.unwrap();
+        let lane = store.backlog(NOW, 1).await.unwrap()[0].lane;
+        let limits = Limits { requests: 10, bytes: 1_000, bytes_per_item: 50 };
+        let batch = store.build_batch(BatchId::new(NOW), lane, limits, NOW, LEASE).await.unwrap().unwrap();
+        store.batch_sending(batch.claim, NOW).await.unwrap().unwrap();
+        (store, batch.claim)
+    }
+
+    #[tokio::test]
+    async fn the_last_bytes_leave_only_under_a_lease() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, claim) = sending(folder.path()).await;
+        let body = || envelope(store.clone(), Clock::manual(NOW), claim, LEASE);
+        let whole: Vec<u8> = body().map(Result::unwrap).collect::<Vec<_>>().await.concat();
+        assert!(crate::domain::json::is_valid(std::str::from_utf8(&whole).unwrap()));
+
+        // Stands still until another takes over.
+        let mut late = std::pin::pin!(body());
+        assert!(matches!((late.next().await, late.next().await), (Some(Ok(_)), Some(Ok(_)))));
+        let later = NOW.plus(2 * LEASE);
+        assert_eq!(store.claim_batches(BatchState::Uncertain, later, LEASE, 1).await.unwrap().len(), 1);
+        assert!(matches!(late.next().await, Some(Err(Unsent::LeaseLost))));
+    }
+}
