@@ -18,6 +18,7 @@ use crate::http::{Gateway, Rooms, admin_routes, listen};
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::nudge::Bells;
 use crate::poll::Poll;
 use crate::provider::{ModelKnowledge, Provider};
@@ -116,6 +117,7 @@ impl App {
             flush: nudges.flush.clone(),
             rescue: crew.rescue.clone(),
             health: health.clone(),
+            metrics: Metrics::default(),
             admin_token: settings.admin.token.clone(),
         };
 

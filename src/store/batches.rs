@@ -590,6 +590,22 @@ impl Store {
         page.into_iter().map(|(id, packed)| Ok(QueuedItem { id, text: self.unpack(id, &packed)? })).collect()
     }
 
+    /// How many batches are under way, by state.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batches_under_way(&self) -> Result<Vec<(BatchState, u64)>, StoreError> {
+        let counts: Vec<(BatchState, i64)> = read!(self, tx => {
+            sqlx::query_as(
+                "select state, count(*) from batch
+                 where state in ('building', 'uncertain', 'submitted', 'ended') group by state order by state",
+            )
+            .fetch_all(tx)
+            .await?
+        });
+        Ok(counts.into_iter().map(|(state, count)| (state, count.unsigned_abs())).collect())
+    }
+
     /// The newest batches, for an operator.
     ///
     /// # Errors
