@@ -136,6 +136,11 @@ impl App {
         Ok(app)
     }
 
+    /// Takes over what may change while the gateway runs: the keys that it issues.
+    pub fn reload(&self, settings: &Settings) {
+        self.rooms.intake.replace_keys(&settings.intake.keys);
+    }
+
     /// Stops accepting, lets streams end within the grace and workers their bite, and closes the store.
     pub async fn drain(self, grace: Duration) {
         self.drain.cancel();
