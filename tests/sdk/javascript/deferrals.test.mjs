@@ -13,6 +13,7 @@ const rawMessage = (which, id) => which.get(`/deferred/${id}/message?wait=60`).a
 /** The raw line that the provider's batch holds for a deferral: its id is the item's. */
 async function batchedLine(direct, id) {
   for await (const batch of direct.messages.batches.list()) {
+    if (batch.processing_status !== 'ended') continue;
     const results = await direct.get(`/v1/messages/batches/${batch.id}/results`).asResponse();
     const line = (await results.text()).split('\n').find((text) => text && JSON.parse(text).custom_id === id);
     if (line) return line;
