@@ -87,6 +87,7 @@ impl Clock {
     }
 
     /// Now.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else asks")]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Some(held) => Timestamp(held.load(Ordering::SeqCst)),

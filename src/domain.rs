@@ -1,3 +1,15 @@
 //! The words of the house: ids, facts, states and sums; no I/O, no async, no clock.
 
+pub mod backoff;
+pub mod batch;
+pub mod body;
+pub mod decision;
+pub mod deferral;
+pub mod error_type;
+pub mod id;
+pub mod json;
+pub mod lane;
+pub mod money;
+pub mod price;
 pub mod units;
+pub mod usage;

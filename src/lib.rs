@@ -12,7 +12,7 @@
 //! floor 3   live  intake  flush  poll  ingest     what Offpeak does
 //! floor 2   store  provider                       the only two that talk to something outside
 //! floor 1   domain                                the words: no I/O, no async, no clock
-//! ground    clock  nudge  secret  telemetry
+//! ground    encoding  health  nudge  secret  telemetry, and below them the clock
 //! ```
 //!
 //! A call comes in through [`http`]. [`intake`] decides what becomes of it: [`live`] relays it byte for
@@ -21,6 +21,25 @@
 //! submits them through the [`provider`], [`poll`] asks how they are, [`ingest`] brings the answers home.
 //! Rooms meet only in the database, so a restart is normal work and replicas need no messages.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod domain;
+pub mod encoding;
+pub mod flush;
+pub mod health;
+pub mod http;
+pub mod ingest;
+pub mod intake;
+pub mod live;
+pub mod nudge;
+pub mod poll;
+pub mod provider;
+pub mod rescue;
+pub mod retain;
+pub mod secret;
+pub mod settings;
 pub mod simulator;
+pub mod store;
+pub mod telemetry;
+pub mod workers;

@@ -1,8 +1,11 @@
-//! The one integration binary; its modules are in `it/`.
+//! Offpeak as a whole, from outside: one binary for all of it.
 
-// Marked as tests as a whole, so that clippy lets their helpers unwrap too.
+// Marked as a test although all of it is, because that is where clippy lets `unwrap` pass, in helpers too.
 #[cfg(test)]
 mod it {
+    mod check;
     mod floor_plan;
+    mod live;
     mod postgres;
+    mod wire;
 }

@@ -1,0 +1,133 @@
+-- What the headers of a batch fix for all its calls, the sealed credential among it.
+create table lane (
+    id blob primary key,
+    tenant text not null,
+    credential blob not null,
+    credential_header text not null check (credential_header in ('x-api-key', 'authorization')),
+    anthropic_version text,
+    betas text not null,
+    workspace_id text,
+    user_profile_id text,
+    used_at integer not null,
+    -- Until then nothing is sent with this lane's credential; why, and how often in a row.
+    paused_until integer,
+    pause_reason text,
+    pauses integer not null default 0
+) strict;
+
+create table batch (
+    id blob primary key,
+    lane_id blob not null,
+    tenant text not null,
+    state text not null check (state in ('building', 'uncertain', 'submitted', 'ended', 'ingested', 'void')),
+    provider_id text unique,
+    item_count integer not null check (item_count > 0),
+    item_bytes integer not null,
+    built_at integer not null,
+    sent_at integer,
+    -- Since when nobody waits for the answer to its creation any more.
+    doubted_at integer,
+    submitted_at integer,
+    ended_at integer,
+    ingested_at integer,
+    cancel_requested integer not null default 0,
+    -- When a worker next looks. Whoever claims it moves this on: that is the lease, and it lapses by itself.
+    due_at integer not null,
+    -- Goes up with every claim: who comes back late with an older one changes nothing.
+    fence integer not null,
+    looks integer not null default 0,
+    check (state in ('building', 'void') or sent_at is not null),
+    check (state not in ('submitted', 'ended', 'ingested') or provider_id is not null)
+) strict;
+
+create index batch_due on batch (state, due_at) where state in ('building', 'uncertain', 'submitted', 'ended');
+create index batch_lane on batch (lane_id) where state in ('building', 'uncertain', 'submitted', 'ended');
+
+-- The narrow, changing part of a deferral. No foreign key leads from here to its lane or batch: they are
+-- checked by the transactions that write them, and a check for each row costs a third of an accept.
+create table deferral (
+    id blob primary key,
+    tenant text not null,
+    lane_id blob,
+    state text not null check (state in ('queued', 'batched', 'rescuing', 'succeeded', 'failed', 'expired', 'canceled')),
+    model text not null,
+    workload text,
+    reference text,
+    group_name text,
+    idempotency_key text,
+    body_hash blob not null,
+    body_bytes integer not null,
+    accepted_at integer not null,
+    deadline_at integer not null,
+    -- From when on it may be put into a batch, which is also its place in the queue.
+    queued_at integer not null,
+    batch_id blob,
+    attempts integer not null default 0,
+    cancel_requested integer not null default 0,
+    completed_at integer,
+    served_by text check (served_by in ('batch', 'live')),
+    check ((state in ('succeeded', 'failed', 'expired', 'canceled')) = (completed_at is not null)),
+    check (completed_at is not null or lane_id is not null),
+    check (state <> 'batched' or batch_id is not null),
+    check (state <> 'succeeded' or served_by is not null)
+) strict;
+
+create index deferral_queued on deferral (lane_id, queued_at, id) where state = 'queued';
+create index deferral_batched on deferral (batch_id, id) where state = 'batched';
+create index deferral_open on deferral (lane_id) where completed_at is null;
+create index deferral_completed on deferral (completed_at, id) where completed_at is not null;
+create index deferral_tenant on deferral (tenant, id);
+create index deferral_body on deferral (body_hash);
+create unique index deferral_idempotency on deferral (tenant, idempotency_key) where idempotency_key is not null;
+
+-- The item as it goes into a batch; written once. codec: 1 zstd, 2 zstd and sealed.
+create table payload (
+    deferral_id blob primary key,
+    codec integer not null check (codec in (1, 2)),
+    body blob not null
+) strict;
+
+-- What came back; written once.
+create table outcome (
+    deferral_id blob primary key,
+    status integer not null,
+    codec integer not null check (codec in (1, 2)),
+    body blob not null,
+    received_at integer not null
+) strict;
+
+-- Submissions that brought no final result. The last submission is told by the deferral itself.
+create table attempt (
+    deferral_id blob not null,
+    number integer not null,
+    batch_id blob,
+    result text not null,
+    detail text,
+    ended_at integer not null,
+    primary key (deferral_id, number)
+) strict;
+
+-- The ledger: what a call cost, and what it would have cost live. It outlives its deferral.
+create table entry (
+    deferral_id blob primary key,
+    tenant text not null,
+    workload text,
+    model text not null,
+    served_by text not null check (served_by in ('batch', 'live')),
+    settled_at integer not null,
+    input_tokens integer not null,
+    output_tokens integer not null,
+    cache_write_5m_tokens integer not null,
+    cache_write_1h_tokens integer not null,
+    cache_read_tokens integer not null,
+    -- Billionths of a dollar; both or none, where the model has no known price.
+    paid_nanousd integer,
+    live_nanousd integer,
+    check ((paid_nanousd is null) = (live_nanousd is null))
+) strict;
+
+-- Instants that replicas share: 'flush' makes due whatever was queued before it.
+create table mark (
+    name text primary key,
+    at integer not null
+) strict;

@@ -1,0 +1,173 @@
+//! The whole: puts the parts together, starts them from the bottom up, and drains them from the top down.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::domain::price::PriceTable;
+use crate::flush::Flush;
+use crate::health::Health;
+use crate::http::{Gateway, Rooms, admin_routes, listen};
+use crate::ingest::Ingest;
+use crate::intake::Intake;
+use crate::live::Live;
+use crate::nudge::Bells;
+use crate::poll::Poll;
+use crate::provider::{ModelKnowledge, Provider};
+use crate::retain::Retain;
+use crate::secret::Vault;
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::workers::{Crew, Nudges, Supervisor, Worker, task, timetable};
+
+/// How long running streams may go on once the process is asked to end.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(30);
+
+/// A store that cannot be migrated at start is tried again this often.
+const MIGRATE_EVERY: Duration = Duration::from_secs(2);
+
+/// Whether workers work by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// They look by themselves.
+    Running,
+    /// Whoever started the app runs them by hand.
+    ByHand,
+}
+
+/// A running gateway.
+pub struct App {
+    /// Where callers are served.
+    pub gateway: SocketAddr,
+    /// Where operators are served.
+    pub admin: SocketAddr,
+    /// What the workers work with, for running them by hand.
+    pub crew: Crew,
+    /// What is durable.
+    pub store: Store,
+    rooms: Rooms,
+    supervisor: Supervisor,
+    drain: CancellationToken,
+    doors: TaskTracker,
+}
+
+impl App {
+    /// Starts all parts.
+    ///
+    /// # Errors
+    /// If a part cannot start; then nothing serves.
+    pub async fn start(settings: Settings, clock: Clock, workers: Workers) -> anyhow::Result<Self> {
+        let master_key = settings.store.master_key.open().context("opening store.master_key")?;
+        let vault = Vault::new(&master_key);
+        let store = Store::open(&settings.store, vault.clone()).await?;
+        let provider = Provider::new(&settings.upstream)?;
+        let live = Live::new(&settings.upstream, settings.gateway.public_url.as_ref())?;
+        let prices = Arc::new(PriceTable::built_in()?);
+        let (health, bells, nudges) = (Health::new(clock.clone()), Bells::default(), Nudges::default());
+
+        let gateway_door = bind(settings.gateway.listen, "gateway.listen").await?;
+        let admin_door = bind(settings.admin.listen, "admin.listen").await?;
+
+        let patience = settings.flush.linger.min(settings.poll.min);
+        let crew = Crew {
+            flush: Flush::new(
+                store.clone(),
+                provider.clone(),
+                clock.clone(),
+                settings.flush.clone(),
+                nudges.built.clone(),
+            ),
+            poll: Poll::new(store.clone(), provider.clone(), clock.clone(), settings.poll, nudges.ended.clone()),
+            ingest: Ingest::new(store.clone(), provider.clone(), clock.clone(), settings.ingest, prices, bells.clone()),
+            retain: Retain::new(store.clone(), clock.clone(), settings.retain),
+        };
+        let models = ModelKnowledge::new(provider, clock.clone());
+        let rooms = Rooms {
+            live,
+            intake: Intake::new(store.clone(), models, vault, clock.clone(), settings.intake),
+            store: store.clone(),
+            clock,
+            settled: bells,
+            flush: nudges.flush.clone(),
+            health: health.clone(),
+            admin_token: settings.admin.token.clone(),
+        };
+
+        let app = Self {
+            gateway: gateway_door.local_addr()?,
+            admin: admin_door.local_addr()?,
+            crew,
+            store,
+            rooms,
+            supervisor: Supervisor::new(health),
+            drain: CancellationToken::new(),
+            doors: TaskTracker::new(),
+        };
+        app.start_workers(workers, &nudges, patience).await?;
+        app.open_doors(gateway_door, admin_door, &settings.admin);
+        Ok(app)
+    }
+
+    /// Stops accepting, lets streams end within the grace and workers their bite, and closes the store.
+    pub async fn drain(self, grace: Duration) {
+        self.drain.cancel();
+        self.doors.close();
+        // The doors cut what is left after the grace themselves.
+        let _ = tokio::time::timeout(grace + Duration::from_secs(1), self.doors.wait()).await;
+        self.rooms.intake.drain().await;
+        self.supervisor.drain().await;
+        self.store.close().await;
+    }
+
+    async fn start_workers(&self, workers: Workers, nudges: &Nudges, patience: Duration) -> anyhow::Result<()> {
+        if workers == Workers::ByHand {
+            return Ok(self.store.migrate().await?);
+        }
+        let timetable = timetable(&self.crew, nudges, patience);
+        // A store that is down must not keep live calls waiting: the rest begins when it comes.
+        if self.store.migrate().await.is_ok() {
+            timetable.into_iter().for_each(|worker| self.supervisor.start(worker));
+            return Ok(());
+        }
+        tracing::error!("the store does not take its migrations: live calls are served, nothing is queued");
+        self.supervisor.start(self.migrating(timetable));
+        Ok(())
+    }
+
+    /// A worker that applies the migrations as soon as the store takes them, and then starts the others.
+    fn migrating(&self, timetable: Vec<Worker>) -> Worker {
+        let waiting = Arc::new(std::sync::Mutex::new(Some(timetable)));
+        let (store, supervisor) = (self.store.clone(), self.supervisor.clone());
+        let migrate = task(move || {
+            let (store, supervisor, waiting) = (store.clone(), supervisor.clone(), waiting.clone());
+            async move {
+                let others = || waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                if store.migrate().await.is_ok() {
+                    others().into_iter().flatten().for_each(|worker| supervisor.start(worker));
+                }
+                Ok(false)
+            }
+        });
+        let limit = Duration::from_secs(10 * 60);
+        Worker { name: "migrate", period: MIGRATE_EVERY, limit, nudge: crate::nudge::Nudge::default(), task: migrate }
+    }
+
+    fn open_doors(&self, gateway: TcpListener, admin: TcpListener, settings: &crate::http::AdminSettings) {
+        let door = Gateway::new(self.rooms.clone());
+        self.doors.spawn(listen::serve(gateway, move |_| door.clone(), self.drain.clone(), DRAIN_GRACE));
+        let routes = admin_routes(self.rooms.clone(), settings);
+        let service = move |_| TowerToHyperService::new(routes.clone());
+        self.doors.spawn(listen::serve(admin, service, self.drain.clone(), DRAIN_GRACE));
+    }
+}
+
+async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{key} = {address} cannot be listened on"))
+}

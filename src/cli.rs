@@ -1,0 +1,86 @@
+//! The command line: which command was meant, and how the program ends.
+//!
+//! Each command is a file with its `Args` and `run`. Exit code 0 is success, 1 failure, 2 wrong use (clap's own).
+
+mod check;
+mod config;
+mod migrate;
+mod output;
+mod serve;
+mod sim;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// A gateway in front of the Claude Messages API: calls that nobody waits for go out in batches, at half the price.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(serve::Args),
+    /// Run a local stand-in for the provider
+    Sim(sim::Args),
+    /// Check the configuration: every fault with file, line and remedy
+    Check(check::Args),
+    /// Apply the migrations of the store, and end
+    Migrate(migrate::Args),
+}
+
+/// What tasks that do not end by themselves get before the process ends.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
+
+/// The command has failed and has said so itself.
+#[derive(Debug, thiserror::Error)]
+#[error("failed")]
+struct Told;
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let Cli { command } = Cli::parse();
+    match run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !error.is::<Told>() {
+                output::complain(&format!("{error:#}"));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    // The first provider stays, which can only be this one: installing it twice changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        match command {
+            Command::Serve(args) => serve::run(args).await,
+            Command::Sim(args) => sim::run(args).await,
+            Command::Check(args) => check::run(args).await,
+            Command::Migrate(args) => migrate::run(args).await,
+        }
+    });
+    // A task that does not end by itself must not keep the process.
+    runtime.shutdown_timeout(SHUTDOWN_LIMIT);
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,56 @@
+//! `offpeak serve`: the gateway, until it is asked to end.
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::app::{App, DRAIN_GRACE, Workers};
+use crate::cli::config::ConfigArgs;
+use crate::clock::Clock;
+use crate::settings::Settings;
+use crate::telemetry;
+
+/// Which settings to serve with.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Serves until SIGTERM or Ctrl-C, then drains; a second one ends at once.
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+    let settings = Settings::load(&args.config.sources())?.settings;
+    telemetry::start(&settings.telemetry)?;
+    let mut end = End::listen()?;
+    let app = App::start(settings, Clock::system(), Workers::Running).await?;
+    tracing::info!(gateway = %app.gateway, admin = %app.admin, "serving");
+
+    end.asked().await;
+    tracing::info!(grace_seconds = DRAIN_GRACE.as_secs(), "draining; ask again to end at once");
+    tokio::select! {
+        () = app.drain(DRAIN_GRACE) => tracing::info!("drained"),
+        () = end.asked() => tracing::warn!("ended without draining"),
+    }
+    Ok(())
+}
+
+/// The signals that ask a process to end.
+pub(super) struct End {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl End {
+    pub(super) fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?,
+            terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+        })
+    }
+
+    pub(super) async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Submitting: a batch is sent once.
+//!
+//! The protocol, whose order is durability:
+//!
+//! 1. `building` is committed with the members before anything is sent (by [`Flush::build_due`]).
+//! 2. `uncertain` is committed right before the create is sent. A crash before this commit has sent nothing; after it,
+//!    the batch may exist, and nobody sends it again before the provider's list has been consulted.
+//! 3. The create is sent, once. Its lease is renewed for as long as it is under way, so that no other replica doubts it.
+//! 4. `submitted` is committed with the provider's id. An answer that makes sure that nothing was created puts the
+//!    batch back to `building`; a lost answer leaves it `uncertain`, for [`super::reconcile`].
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+
+use crate::clock::Timestamp;
+use crate::domain::backoff;
+use crate::domain::batch::BatchState;
+use crate::domain::deferral::{Answer, State};
+use crate::domain::error_type::ErrorType;
+use crate::domain::id::{BatchId, DeferralId};
+use crate::domain::lane::Lane;
+use crate::flush::Flush;
+use crate::provider::{Envelope, ProviderBatch, ProviderError, Refusal};
+use crate::store::{ClaimedBatch, Settlement, Store, StoreError, Verdict};
+
+/// The first look at a batch follows this soon after its answer was lost.
+const FIRST_DOUBT: Duration = Duration::from_secs(1);
+
+/// Waits after a refusal that may pass: doubling between these.
+const BACKOFF_FIRST: Duration = Duration::from_secs(2);
+const BACKOFF_CAP: Duration = Duration::from_secs(5 * 60);
+
+/// Waits of a credential that the provider refuses: it is tried rarely, in case the operator mends it.
+const PARK_FIRST: Duration = Duration::from_secs(60);
+const PARK_CAP: Duration = Duration::from_secs(60 * 60);
+
+/// How far apart the provider's first look at a batch and ours may be.
+const POLL_FIRST: Duration = Duration::from_secs(1);
+
+impl Flush {
+    /// One bite: sends the batch that is longest due. Says whether there was one.
+    ///
+    /// # Errors
+    /// If the store is unavailable; the batch's lease lapses, and it is taken up again.
+    pub async fn send_due(&self) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let due = self.store.claim_batches(BatchState::Building, now, self.settings.lease, 1).await?;
+        let Some(batch) = due.into_iter().next() else { return Ok(false) };
+        self.send(&batch).await?;
+        Ok(true)
+    }
+
+    async fn send(&self, batch: &ClaimedBatch) -> Result<(), StoreError> {
+        let Some(lane) = self.store.lane(batch.lane).await? else {
+            tracing::error!(batch.id = %batch.claim.batch, "the lane of a batch is gone");
+            return self.store.release(batch.claim, self.clock.now().plus(BACKOFF_CAP)).await.map(drop);
+        };
+        if self.store.open_members(batch.claim.batch, None, 1).await?.is_empty() {
+            return self.store.batch_void(batch.claim).await.map(drop);
+        }
+        if !self.store.batch_sending(batch.claim, self.clock.now()).await? {
+            return Ok(());
+        }
+        let outcome = self.create(batch, &lane).await?;
+        self.record(batch, outcome).await
+    }
+
+    /// Sends the create and renews the lease until it is answered.
+    async fn create(
+        &self,
+        batch: &ClaimedBatch,
+        lane: &Lane,
+    ) -> Result<Result<ProviderBatch, ProviderError>, StoreError> {
+        let length = Envelope::length(batch.item_count.into(), batch.item_bytes);
+        let body = envelope(self.store.clone(), batch.claim.batch);
+        let mut create = std::pin::pin!(self.provider.create_batch(lane, length, body));
+        let mut renewal = tokio::time::interval(self.settings.lease / 3);
+        loop {
+            tokio::select! {
+                answer = &mut create => return Ok(answer),
+                _ = renewal.tick() => {
+                    // A lost lease does not stop the create, which may be done; whoever has the lease will find it.
+                    self.store.renew(batch.claim, self.clock.now().plus(self.settings.lease)).await?;
+                }
+            }
+        }
+    }
+
+    async fn record(
+        &self,
+        batch: &ClaimedBatch,
+        outcome: Result<ProviderBatch, ProviderError>,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let id = batch.claim.batch;
+        match outcome {
+            Ok(made) => {
+                self.store.batch_submitted(batch.claim, &made.id, now, now.plus(POLL_FIRST)).await?;
+                self.store.resume_lane(batch.lane).await?;
+                tracing::info!(batch.id = %id, provider_id = made.id, items = batch.item_count, "batch submitted");
+            }
+            Err(ProviderError::Refused(refusal)) if refusal.status < 500 || refusal.status == 529 => {
+                tracing::warn!(batch.id = %id, status = refusal.status, kind = refusal.kind, "batch refused");
+                self.refused(batch, &refusal, now).await?;
+            }
+            Err(error @ (ProviderError::Unreachable(_) | ProviderError::Unsendable)) => {
+                let wait = backoff::exponential(batch.looks, BACKOFF_FIRST, BACKOFF_CAP);
+                tracing::warn!(batch.id = %id, error = &error as &dyn std::error::Error, "batch not sent");
+                self.store.batch_not_sent(batch.claim, now.plus(wait)).await?;
+            }
+            Err(error) => {
+                tracing::warn!(batch.id = %id, error = &error as &dyn std::error::Error, "batch uncertain");
+                self.store.batch_doubted(batch.claim, now, now.plus(FIRST_DOUBT)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The provider has answered that it made no batch.
+    async fn refused(&self, batch: &ClaimedBatch, refusal: &Refusal, now: Timestamp) -> Result<(), StoreError> {
+        match refusal.status {
+            400 | 413 if batch.item_count > 1 => {
+                let halves = [BatchId::new(now), BatchId::new(now)];
+                self.store.batch_split(batch.claim, halves, now).await?;
+                self.built.wake();
+            }
+            400 | 413 => self.fail_alone(batch, refusal, now).await?,
+            401..=404 => {
+                let pauses = self.store.lane_pauses(batch.lane).await?;
+                let until = now.plus(backoff::exponential(pauses, PARK_FIRST, PARK_CAP));
+                self.store.pause_lane(batch.lane, until, &refusal.kind).await?;
+                self.store.batch_not_sent(batch.claim, until).await?;
+            }
+            _ => {
+                // Without a date to come back at, a 429 is a spend limit, which lasts.
+                let cap = if refusal.status == 429 && refusal.retry_after.is_none() { PARK_CAP } else { BACKOFF_CAP };
+                let own = backoff::exponential(batch.looks, BACKOFF_FIRST, cap);
+                let until = now.plus(refusal.retry_after.map_or(own, |asked| asked.min(PARK_CAP)));
+                self.store.pause_lane(batch.lane, until, &refusal.kind).await?;
+                self.store.batch_not_sent(batch.claim, until).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The one call of this batch is to blame: it fails, with the provider's words.
+    async fn fail_alone(&self, batch: &ClaimedBatch, refusal: &Refusal, now: Timestamp) -> Result<(), StoreError> {
+        let answer = Answer { status: ErrorType::read(&refusal.body).status(), body: refusal.body.clone() };
+        for member in self.store.open_members(batch.claim.batch, None, 1).await? {
+            let verdict = Verdict::Final { state: State::Failed, answer: answer.clone(), bill: None };
+            self.store.settle(batch.claim.batch, &[Settlement { id: member.id, verdict }], now).await?;
+        }
+        self.store.batch_void(batch.claim).await.map(drop)
+    }
+}
+
+/// The body of a create, read from the store as it goes out.
+fn envelope(store: Store, batch: BatchId) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static {
+    let items = stream::try_unfold((store, None::<DeferralId>), move |(store, after)| async move {
+        let page = store.batch_items(batch, after).await?;
+        let Some(last) = page.last().map(|item| item.id) else { return Ok::<_, StoreError>(None) };
+        let mut text = Vec::with_capacity(page.iter().map(|item| item.text.len() + 80).sum());
+        for (index, item) in page.iter().enumerate() {
+            Envelope::push_item(&mut text, after.is_none() && index == 0, item.id, &item.text);
+        }
+        Ok(Some((Bytes::from(text), (store, Some(last)))))
+    });
+    stream::iter([Ok(Envelope::open())]).chain(items).chain(stream::iter([Ok(Envelope::close())]))
+}

@@ -1,0 +1,81 @@
+//! The doors that callers and operators come in by: every route on one screen.
+
+mod admin;
+mod answer;
+mod caller;
+mod deferrals;
+mod error;
+mod gateway;
+mod health;
+pub mod listen;
+mod messages;
+mod query;
+mod settings;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::clock::Clock;
+use crate::health::Health;
+use crate::intake::Intake;
+use crate::live::Live;
+use crate::nudge::{Bells, Nudge};
+use crate::secret::Secret;
+use crate::store::Store;
+
+pub use gateway::Gateway;
+pub use settings::{AdminSettings, GatewaySettings};
+
+/// What the doors lead to. Clones share it.
+#[derive(Clone)]
+pub struct Rooms {
+    /// The way to the upstream.
+    pub live: Live,
+    /// Decides, and admits.
+    pub intake: Intake,
+    /// What is durable.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// Rings when a deferral becomes final.
+    pub settled: Bells,
+    /// Wakes whoever builds batches.
+    pub flush: Nudge,
+    /// What the workers say of themselves.
+    pub health: Health,
+    /// The operator's token, if there is one.
+    pub admin_token: Option<Secret>,
+}
+
+/// What the gateway answers itself; every other path is relayed.
+fn own_routes(rooms: Rooms) -> Router {
+    Router::new()
+        .route("/deferred", get(deferrals::list))
+        .route("/deferred/{id}", get(deferrals::show))
+        .route("/deferred/{id}/message", get(deferrals::message))
+        .route("/deferred/{id}/cancel", post(deferrals::cancel))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
+        .with_state(rooms)
+}
+
+/// What operators ask on a listener of their own.
+pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
+    let api = Router::new()
+        .route("/api/status", get(admin::status))
+        .route("/api/deferrals", get(admin::deferrals))
+        .route("/api/deferrals/{id}", get(deferrals::show))
+        .route("/api/deferrals/{id}/cancel", post(deferrals::cancel))
+        .route("/api/batches", get(admin::batches))
+        .route("/api/flush", post(admin::flush))
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(axum::middleware::from_fn_with_state(admin::Guard::new(settings), admin::guard));
+    Router::new()
+        .merge(api)
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .with_state(rooms)
+}

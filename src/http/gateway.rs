@@ -1,0 +1,100 @@
+//! The gateway's service: what is ours is answered here, and everything else is relayed.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http_body_util::Either;
+use hyper::body::Incoming;
+use tower::ServiceExt as _;
+
+use crate::domain::lane::CredentialHeader;
+use crate::http::error::ApiError;
+use crate::http::{Rooms, messages, own_routes};
+use crate::live::LiveBody;
+
+/// A body that is relayed, or one of our own.
+pub(super) type GatewayBody = Either<LiveBody, Body>;
+
+/// Serves the gateway's listener. Clones share everything.
+#[derive(Clone)]
+pub struct Gateway {
+    pub(super) rooms: Rooms,
+    own: Router,
+}
+
+impl Gateway {
+    /// The door to these rooms.
+    pub fn new(rooms: Rooms) -> Self {
+        Self { own: own_routes(rooms.clone()), rooms }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<GatewayBody> {
+        // Only the path decides; a query such as `?beta=true` passes through.
+        let path = request.uri().path();
+        if path == "/v1/messages" && request.method() == Method::POST {
+            return messages::call(self, request).await;
+        }
+        if is_own(path) {
+            let Ok(answer) = self.own.clone().oneshot(request.map(Body::new)).await;
+            return answer.map(Either::Right);
+        }
+        self.relay(request).await
+    }
+
+    /// Passes a request on, and its answer back.
+    pub(super) async fn relay(&self, request: Request<Incoming>) -> Response<GatewayBody> {
+        let credential = self.stand_in(&request);
+        match self.rooms.live.forward(request, credential).await {
+            Ok(answer) => answer.map(Either::Left),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a live call was not answered");
+                ApiError::from(&error).response().map(Either::Right)
+            }
+        }
+    }
+
+    /// The upstream's key, where the caller presents one that the gateway has issued in its place.
+    fn stand_in(&self, request: &Request<Incoming>) -> Option<(HeaderName, HeaderValue)> {
+        let caller = self.rooms.intake.issued_key(request.headers())?;
+        let secret = caller.credential.secret;
+        let (name, value) = match caller.credential.header {
+            CredentialHeader::ApiKey => (HeaderName::from_static("x-api-key"), secret.expose().to_owned()),
+            CredentialHeader::Bearer => (http::header::AUTHORIZATION, format!("Bearer {}", secret.expose())),
+        };
+        HeaderValue::from_str(&value).ok().map(|value| (name, value))
+    }
+}
+
+fn is_own(path: &str) -> bool {
+    path == "/deferred" || path.starts_with("/deferred/") || path == "/healthz" || path == "/readyz"
+}
+
+impl hyper::service::Service<Request<Incoming>> for Gateway {
+    type Response = Response<GatewayBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let gateway = self.clone();
+        Box::pin(async move { Ok(gateway.answer(request).await) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_ours_is_ours() {
+        for path in ["/deferred", "/deferred/", "/deferred/x/message", "/healthz", "/readyz"] {
+            assert!(is_own(path), "{path}");
+        }
+        for path in ["/", "/deferredness", "/healthz/", "/v1/messages", "/v1/deferred"] {
+            assert!(!is_own(path), "{path}");
+        }
+    }
+}

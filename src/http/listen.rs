@@ -1,0 +1,221 @@
+//! One listener: accepts connections, serves them over HTTP/1.1 or cleartext HTTP/2, and drains them.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a request's head may take, and how long a connection may idle before one: longer than clients keep idle
+/// connections, so that it is they who close first, yet a stalled one holds its socket no longer.
+const HEAD_READ_LIMIT: Duration = Duration::from_secs(120);
+
+/// The longest head of a request, and the most that is read ahead of a body on one connection: what the provider's
+/// edge takes as well.
+const HEAD_MAX: usize = 128 * 1024;
+
+/// The most headers of a request.
+const HEADERS_MAX: usize = 128;
+
+/// Requests at a time on one HTTP/2 connection; a client opens another connection for more.
+const STREAMS_MAX: u32 = 256;
+
+/// How often a quiet HTTP/2 connection is asked whether its client is still there, and how long it may take to say so.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_LIMIT: Duration = Duration::from_secs(20);
+
+/// The pause after a failed accept: mostly there are no free file descriptors, and trying at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Serves `listener` until `drain` is cancelled, then stops accepting and gives what runs up to `grace` to finish.
+///
+/// `service_for` makes the service of one connection, and learns who is at its other end. The future of a request is
+/// dropped when its client leaves. Dropping the future of `serve` cuts all connections.
+pub async fn serve<M, S, B>(listener: TcpListener, service_for: M, drain: CancellationToken, grace: Duration)
+where
+    M: Fn(SocketAddr) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let protocol = protocol(HEAD_READ_LIMIT);
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    let _cut_when_dropped = cut.clone().drop_guard();
+
+    while let Some(accepted) = drain.run_until_cancelled(listener.accept()).await {
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                pause_after(&error).await;
+                continue;
+            }
+        };
+        // Small writes, such as the events of a stream, must not wait for each other. A failure means that the client has gone.
+        let _ = stream.set_nodelay(true);
+        let conversation = converse(protocol.clone(), stream, service_for(peer), drain.clone(), HEAD_READ_LIMIT);
+        connections.spawn(cut.clone().run_until_cancelled_owned(conversation));
+    }
+
+    drop(listener);
+    connections.close();
+    if timeout(grace, connections.wait()).await.is_err() {
+        cut.cancel();
+        connections.wait().await;
+    }
+}
+
+fn protocol(head_read_limit: Duration) -> auto::Builder<TokioExecutor> {
+    let mut protocol = auto::Builder::new(TokioExecutor::new());
+    protocol
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_read_limit)
+        .max_buf_size(HEAD_MAX)
+        .max_headers(HEADERS_MAX)
+        // An answer's headers are the upstream's, or those that a handler chose.
+        .auto_date_header(false);
+    protocol
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_MAX as u32)
+        .max_concurrent_streams(STREAMS_MAX)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_LIMIT)
+        .auto_date_header(false);
+    protocol
+}
+
+/// One connection from its first byte to its last.
+async fn converse<S, B>(
+    protocol: auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    service: S,
+    drain: CancellationToken,
+    head_read_limit: Duration,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = Asked { service, asked: Arc::clone(&asked) };
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
+    // Until the protocol is known, nothing in it bounds how long a client may take to show which it speaks.
+    let mut first_request = pin!(sleep(head_read_limit));
+    let (mut waiting, mut draining) = (true, false);
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(error, "a connection broke off");
+                }
+                return;
+            }
+            () = drain.cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = first_request.as_mut(), if waiting => {
+                waiting = false;
+                if !asked.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A service that notes that it has been asked something.
+struct Asked<S> {
+    service: S,
+    asked: Arc<AtomicBool>,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, request: Request<Incoming>) -> S::Future {
+        self.asked.store(true, Ordering::Relaxed);
+        self.service.call(request)
+    }
+}
+
+/// A client that left before it was accepted is no reason to pause.
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        tracing::warn!(%error, "accepting connections fails, trying on");
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::Empty;
+    use hyper::service::service_fn;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(20);
+
+    /// All that a client hears that says `words` and then waits; an answer takes `LIMIT` three times over.
+    async fn heard_after(words: &[u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = service_fn(async |_| {
+            sleep(LIMIT * 3).await;
+            Ok::<_, Infallible>(Response::new(Empty::<bytes::Bytes>::new()))
+        });
+        let client = async {
+            client.write_all(words).await.unwrap();
+            let mut heard = Vec::new();
+            timeout(Duration::from_secs(30), client.read_to_end(&mut heard)).await.unwrap().unwrap();
+            String::from_utf8(heard).unwrap()
+        };
+        let drain = CancellationToken::new();
+        tokio::join!(client, converse(protocol(LIMIT), stream, service, drain, LIMIT)).0
+    }
+
+    #[tokio::test]
+    async fn a_client_that_stalls_before_its_request_is_let_go() {
+        for words in ["", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nhost"] {
+            let heard = heard_after(words.as_bytes()).await;
+            assert!(!heard.contains("200"), "{words}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_take_longer_than_its_request_and_an_idle_connection_is_closed() {
+        let heard = heard_after(b"GET / HTTP/1.1\r\nhost: gateway\r\n\r\n").await;
+        assert!(heard.starts_with("HTTP/1.1 200 OK\r\n"), "{heard}");
+        assert_eq!(heard.matches("HTTP/1.1").count(), 1);
+    }
+}

@@ -1,0 +1,158 @@
+//! Queries, read strictly: a filter with a typo would show everything.
+
+use http::Uri;
+
+use crate::domain::deferral::State;
+use crate::domain::id::DeferralId;
+use crate::http::error::ApiError;
+use crate::store::{Filter, PageCursor};
+
+/// Entries of a page, as with the provider.
+const LIMIT_DEFAULT: u32 = 20;
+const LIMIT_MAX: u32 = 1_000;
+
+/// The longest that a question may wait for its answer.
+const WAIT_MAX_SECONDS: u64 = 300;
+
+/// Which page of deferrals is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PageQuery {
+    pub(super) filter: Filter,
+    pub(super) cursor: PageCursor,
+    pub(super) limit: u32,
+}
+
+impl PageQuery {
+    pub(super) fn read(uri: &Uri) -> Result<Self, ApiError> {
+        let mut query = Self { filter: Filter::default(), cursor: PageCursor::Newest, limit: LIMIT_DEFAULT };
+        for (name, value) in pairs(uri)? {
+            match name.as_str() {
+                "status" => query.filter.state = Some(state(&value)?),
+                "workload" => query.filter.workload = Some(value),
+                "group" => query.filter.group = Some(value),
+                "limit" => query.limit = number(&name, &value, 1, LIMIT_MAX.into())?.try_into().unwrap_or(LIMIT_MAX),
+                "after_id" | "before_id" if query.cursor != PageCursor::Newest => {
+                    return Err(ApiError::invalid_query("after_id and before_id exclude each other"));
+                }
+                "after_id" => query.cursor = PageCursor::After(id(&name, &value)?),
+                "before_id" => query.cursor = PageCursor::Before(id(&name, &value)?),
+                _ => return Err(unknown(&name, "status, workload, group, limit, after_id and before_id")),
+            }
+        }
+        Ok(query)
+    }
+}
+
+/// How long to wait for an answer, in seconds: the only thing that `/message` can be asked.
+pub(super) fn wait_seconds(uri: &Uri) -> Result<u64, ApiError> {
+    let mut wait = 0;
+    for (name, value) in pairs(uri)? {
+        match name.as_str() {
+            "wait" => wait = number(&name, &value, 0, WAIT_MAX_SECONDS)?,
+            _ => return Err(unknown(&name, "wait")),
+        }
+    }
+    Ok(wait)
+}
+
+/// Nothing can be asked here.
+pub(super) fn none(uri: &Uri) -> Result<(), ApiError> {
+    match pairs(uri)?.first() {
+        Some((name, _)) => Err(unknown(name, "none")),
+        None => Ok(()),
+    }
+}
+
+/// A page size alone.
+pub(super) fn limit(uri: &Uri) -> Result<u32, ApiError> {
+    let mut limit = LIMIT_DEFAULT;
+    for (name, value) in pairs(uri)? {
+        match name.as_str() {
+            "limit" => limit = number(&name, &value, 1, LIMIT_MAX.into())?.try_into().unwrap_or(LIMIT_MAX),
+            _ => return Err(unknown(&name, "limit")),
+        }
+    }
+    Ok(limit)
+}
+
+/// The pairs of a query; one without a value counts as not given, and a name may stand once.
+fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
+    let form = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
+    let axum::extract::Query(pairs) = form.map_err(|_| ApiError::invalid_query("the query does not decode"))?;
+    for (index, (name, _)) in pairs.iter().enumerate() {
+        if pairs[..index].iter().any(|(before, _)| before == name) {
+            return Err(ApiError::invalid_query(format!("{} stands twice in the query", printable(name))));
+        }
+    }
+    Ok(pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect())
+}
+
+fn state(value: &str) -> Result<State, ApiError> {
+    State::parse(value).ok_or_else(|| {
+        let words: Vec<&str> = State::ALL.into_iter().map(State::as_str).collect();
+        ApiError::invalid_query(format!("status must be one of {}", words.join(", ")))
+    })
+}
+
+fn id(name: &str, value: &str) -> Result<DeferralId, ApiError> {
+    DeferralId::parse(value)
+        .ok_or_else(|| ApiError::invalid_query(format!("{name} must be the id of a deferral: dfr_ and 32 hex digits")))
+}
+
+fn number(name: &str, value: &str, min: u64, max: u64) -> Result<u64, ApiError> {
+    let is_plain = value.bytes().all(|byte| byte.is_ascii_digit());
+    let read = value.parse().ok().filter(|number| is_plain && (min..=max).contains(number));
+    read.ok_or_else(|| ApiError::invalid_query(format!("{name} must be an integer from {min} to {max}")))
+}
+
+fn unknown(name: &str, known: &str) -> ApiError {
+    ApiError::invalid_query(format!("there is no parameter {}; known here: {known}", printable(name)))
+}
+
+/// A caller's own word in an error, kept short and plain.
+fn printable(name: &str) -> String {
+    name.chars().filter(|c| c.is_ascii_graphic()).take(32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(query: &str) -> Option<PageQuery> {
+        PageQuery::read(&format!("/deferred?{query}").parse().unwrap()).ok()
+    }
+
+    #[test]
+    fn a_page_is_asked_for_as_with_the_provider() {
+        let default = PageQuery { filter: Filter::default(), cursor: PageCursor::Newest, limit: 20 };
+        assert_eq!(page(""), Some(default));
+        let id = DeferralId(uuid::Uuid::nil());
+        let query = page(&format!("status=queued&workload=w&group=g&limit=1000&after_id={id}")).unwrap();
+        assert_eq!(query.filter.state, Some(State::Queued));
+        assert_eq!((query.filter.workload.as_deref(), query.filter.group.as_deref()), (Some("w"), Some("g")));
+        assert_eq!((query.limit, query.cursor), (1_000, PageCursor::After(id)));
+        assert_eq!(page("status=&limit="), page(""));
+    }
+
+    #[test]
+    fn what_does_not_parse_is_refused() {
+        let id = DeferralId(uuid::Uuid::nil());
+        let both = format!("after_id={id}&before_id={id}");
+        for wrong in [
+            "status=done",
+            "limit=0",
+            "limit=1001",
+            "limit=+5",
+            "limit=x",
+            "after_id=1",
+            "stauts=queued",
+            "limit=1&limit=2",
+            &both,
+        ] {
+            assert_eq!(page(wrong), None, "{wrong}");
+        }
+        let wait = |query: &str| wait_seconds(&format!("/x?{query}").parse().unwrap()).ok();
+        assert_eq!([wait(""), wait("wait=60"), wait("wait=300")], [Some(0), Some(60), Some(300)]);
+        assert_eq!([wait("wait=301"), wait("wait=-1"), wait("wiat=1")], [None; 3]);
+    }
+}

@@ -1,0 +1,205 @@
+//! Ingesting: the results of a batch that has ended are brought home, each once.
+//!
+//! Results are settled in chunks of one transaction. Whatever interrupts it, the batch stays `ended`, the stream is read
+//! again from its beginning, and what was settled before is passed over.
+
+mod decide;
+mod settings;
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::domain::backoff;
+use crate::domain::batch::BatchState;
+use crate::domain::id::DeferralId;
+use crate::domain::lane::Lane;
+use crate::domain::price::PriceTable;
+use crate::nudge::Bells;
+use crate::provider::{ItemResult, Provider, ProviderError, ResultLine};
+use crate::store::{ClaimedBatch, Member, Settlement, Store, StoreError};
+
+pub use settings::Settings;
+
+/// Results settled in one transaction, whichever of the two is met first.
+const CHUNK_RESULTS: usize = 2_000;
+const CHUNK_BYTES: usize = 8_000_000;
+
+/// Waits before results that did not come whole are fetched again: doubling between these.
+const FETCH_FIRST: Duration = Duration::from_secs(2);
+const FETCH_CAP: Duration = Duration::from_secs(120);
+
+/// How often results with fewer lines than the provider counts are fetched before the rest counts as missing.
+const FETCHES_FOR_MISSING: u32 = 5;
+
+/// Brings results home.
+#[derive(Clone)]
+pub struct Ingest {
+    store: Store,
+    provider: Provider,
+    clock: Clock,
+    settings: Settings,
+    prices: Arc<PriceTable>,
+    /// Rings for those who wait for a result.
+    settled: Bells,
+}
+
+/// What reading the results of a batch came to.
+enum Reading {
+    /// To the end, with so many results.
+    Whole(u64),
+    /// The provider has none, or none any more.
+    Gone,
+    /// It broke off.
+    Broken(ProviderError),
+}
+
+impl Ingest {
+    /// All that ingesting needs.
+    pub fn new(
+        store: Store,
+        provider: Provider,
+        clock: Clock,
+        settings: Settings,
+        prices: Arc<PriceTable>,
+        settled: Bells,
+    ) -> Self {
+        Self { store, provider, clock, settings, prices, settled }
+    }
+
+    /// One bite: brings home the batch that ended longest ago. Says whether there was one.
+    ///
+    /// # Errors
+    /// If the store is unavailable; the batch's lease lapses, and it is taken up again.
+    pub async fn run(&self) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let due = self.store.claim_batches(BatchState::Ended, now, self.settings.lease, 1).await?;
+        let Some(batch) = due.into_iter().next() else { return Ok(false) };
+        let Some(lane) = self.store.lane(batch.lane).await? else {
+            tracing::error!(batch.id = %batch.claim.batch, "the lane of a batch is gone");
+            self.store.batch_looked_at(batch.claim, now.plus(FETCH_CAP)).await?;
+            return Ok(true);
+        };
+        match self.read(&batch, &lane).await? {
+            Reading::Whole(results) if self.is_short(&batch, &lane, results).await => self.fetch_again(&batch).await?,
+            Reading::Whole(_) | Reading::Gone => self.finish(&batch).await?,
+            Reading::Broken(error) => {
+                let id = batch.claim.batch;
+                tracing::warn!(batch.id = %id, error = &error as &dyn Error, "results did not come whole");
+                self.fetch_again(&batch).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads the results from the first to the last and settles them as they come.
+    async fn read(&self, batch: &ClaimedBatch, lane: &Lane) -> Result<Reading, StoreError> {
+        let provider_id = batch.provider_id.as_deref().unwrap_or_default();
+        let mut results = match self.provider.results(lane, provider_id).await {
+            Ok(results) => results,
+            Err(ProviderError::Refused(refusal)) if matches!(refusal.status, 404 | 410) => return Ok(Reading::Gone),
+            Err(error) => return Ok(Reading::Broken(error)),
+        };
+        let (mut chunk, mut chunk_bytes) = (Vec::new(), 0);
+        let mut seen = HashSet::new();
+        loop {
+            let line = match results.next().await {
+                Ok(line) => line,
+                Err(error) => {
+                    self.settle(batch, chunk).await?;
+                    return Ok(Reading::Broken(error));
+                }
+            };
+            let Some(line) = line else { break };
+            // A line with a name that is none of ours belongs to nobody here.
+            let Some(id) = DeferralId::parse(&line.custom_id) else { continue };
+            seen.insert(id);
+            chunk_bytes += weight(&line);
+            chunk.push((id, line.result));
+            if chunk.len() >= CHUNK_RESULTS || chunk_bytes >= CHUNK_BYTES {
+                self.settle(batch, std::mem::take(&mut chunk)).await?;
+                chunk_bytes = 0;
+            }
+        }
+        self.settle(batch, chunk).await?;
+        if results.unreadable > 0 {
+            tracing::warn!(batch.id = %batch.claim.batch, lines = results.unreadable, "lines that are no results");
+        }
+        Ok(Reading::Whole(seen.len() as u64))
+    }
+
+    async fn settle(&self, batch: &ClaimedBatch, chunk: Vec<(DeferralId, ItemResult)>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut settlements = Vec::with_capacity(chunk.len());
+        for (id, result) in chunk {
+            let verdict = match result {
+                // Nothing that we know of a call can change what a Message means for it.
+                ItemResult::Succeeded(message) => decide::succeeded(message, &self.prices, now),
+                other => match self.store.open_member(batch.claim.batch, id).await? {
+                    Some(member) => decide::without_message(other, &member, self.settings.max_attempts, now),
+                    None => continue,
+                },
+            };
+            settlements.push(Settlement { id, verdict });
+        }
+        self.bring_in(batch, &settlements).await
+    }
+
+    async fn bring_in(&self, batch: &ClaimedBatch, settlements: &[Settlement]) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        if !settlements.is_empty() {
+            let fresh = self.store.settle(batch.claim.batch, settlements, now).await?;
+            self.settled.ring(fresh.into_iter().map(|id| id.0));
+        }
+        // Losing the lease is no reason to stop: whoever has it settles the same, and nothing is settled twice.
+        self.store.renew(batch.claim, now.plus(self.settings.lease)).await.map(drop)
+    }
+
+    /// Whether the provider counts more results than came; it may not have been done writing them.
+    async fn is_short(&self, batch: &ClaimedBatch, lane: &Lane, results: u64) -> bool {
+        if results >= u64::from(batch.item_count) || batch.looks >= FETCHES_FOR_MISSING {
+            return false;
+        }
+        let provider_id = batch.provider_id.as_deref().unwrap_or_default();
+        match self.provider.batch(lane, provider_id).await {
+            Ok(seen) => results < seen.result_count && !seen.is_archived,
+            Err(ProviderError::Refused(refusal)) if refusal.status == 404 => false,
+            Err(_) => true,
+        }
+    }
+
+    async fn fetch_again(&self, batch: &ClaimedBatch) -> Result<(), StoreError> {
+        let wait = backoff::exponential(batch.looks, FETCH_FIRST, FETCH_CAP);
+        self.store.batch_looked_at(batch.claim, self.clock.now().plus(wait)).await.map(drop)
+    }
+
+    /// Members for which nothing came are missing; then the batch is done.
+    async fn finish(&self, batch: &ClaimedBatch) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        loop {
+            let missing = self.store.open_members(batch.claim.batch, None, CHUNK_RESULTS as u32).await?;
+            if missing.is_empty() {
+                break;
+            }
+            tracing::warn!(batch.id = %batch.claim.batch, items = missing.len(), "items without a result");
+            let settle = |member: &Member| Settlement {
+                id: member.id,
+                verdict: decide::missing(member, self.settings.max_attempts, now),
+            };
+            self.bring_in(batch, &missing.iter().map(settle).collect::<Vec<_>>()).await?;
+        }
+        if self.store.batch_ingested(batch.claim, now).await? {
+            tracing::info!(batch.id = %batch.claim.batch, "batch ingested");
+        }
+        Ok(())
+    }
+}
+
+fn weight(line: &ResultLine) -> usize {
+    match &line.result {
+        ItemResult::Succeeded(text) | ItemResult::Errored(text) => text.len(),
+        ItemResult::Canceled | ItemResult::Expired => 0,
+    }
+}

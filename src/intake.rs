@@ -1,0 +1,220 @@
+//! Intake: what becomes of a call, and its durable acceptance.
+//!
+//! [`Intake::decide`] reads the headers alone; only a call that may be deferred is read whole. [`Intake::admit`] commits
+//! before it says so: a ticket is a promise that no crash breaks.
+
+mod caller;
+mod decide;
+mod depth;
+mod refusal;
+mod settings;
+mod tags;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::domain::body::Item;
+use crate::domain::deferral::{Deferral, State};
+use crate::domain::id::DeferralId;
+use crate::domain::lane::{Lane, beta_set};
+use crate::encoding::{self, DecodeError};
+use crate::provider::ModelKnowledge;
+use crate::secret::Vault;
+use crate::store::{Accepted, NewDeferral, Scope, Store};
+
+pub use caller::Caller;
+pub use decide::{Route, Terms};
+pub use refusal::Refusal;
+pub use settings::{Key, Settings};
+pub use tags::Tags;
+
+use depth::Depth;
+
+/// Reading a body larger than this would hold up other calls on the same thread.
+const READ_ASIDE_BYTES: usize = 256_000;
+
+/// Subscription login tokens begin like this; the provider's batches do not take them.
+const LOGIN_TOKEN_PREFIX: &str = "sk-ant-oat";
+
+/// Decides, and admits. Clones share it.
+#[derive(Clone)]
+pub struct Intake {
+    store: Store,
+    models: ModelKnowledge,
+    vault: Vault,
+    clock: Clock,
+    settings: std::sync::Arc<Settings>,
+    depth: Depth,
+    /// Acceptances under way, which outlive callers who leave.
+    accepting: TaskTracker,
+}
+
+impl Intake {
+    /// All that intake needs.
+    pub fn new(store: Store, models: ModelKnowledge, vault: Vault, clock: Clock, settings: Settings) -> Self {
+        let depth = Depth::new(store.clone(), clock.clone(), settings.max_queued);
+        Self { store, models, vault, clock, settings: settings.into(), depth, accepting: TaskTracker::new() }
+    }
+
+    /// What its headers ask for a call.
+    ///
+    /// # Errors
+    /// If a header does not parse; then nothing may be queued or sent.
+    pub fn decide(&self, headers: &HeaderMap) -> Result<Route, Refusal> {
+        decide::route(Tags::read(headers)?, &self.settings, self.clock.now())
+    }
+
+    /// Who calls, and what they act as upstream; `None` without a credential.
+    pub fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
+        Caller::read(headers, &self.settings.keys, &self.vault)
+    }
+
+    /// The caller, if it presents a key that the gateway has issued; without issued keys nothing is looked at.
+    pub fn issued_key(&self, headers: &HeaderMap) -> Option<Caller> {
+        if self.settings.keys.is_empty() {
+            return None;
+        }
+        self.caller(headers).filter(|caller| caller.is_issued)
+    }
+
+    /// The longest body that is queued, in bytes.
+    pub fn max_body(&self) -> u64 {
+        self.settings.max_body
+    }
+
+    /// How long a caller may wait before it makes sense to ask for a result, in seconds.
+    pub fn retry_after_seconds(&self) -> u64 {
+        // A batch does not end before it was sent and looked at once.
+        self.settings.linger.as_secs().saturating_add(10)
+    }
+
+    /// Makes a call durable, and gives its ticket.
+    ///
+    /// # Errors
+    /// If it is not queued; then nothing was sent either.
+    pub async fn admit(&self, terms: Terms, headers: &HeaderMap, body: Bytes) -> Result<Deferral, Refusal> {
+        let caller = self.caller(headers).ok_or(Refusal::MissingCredential)?;
+        if caller.credential.secret.expose().starts_with(LOGIN_TOKEN_PREFIX) {
+            let message = "a subscription login token cannot make batches: use an API key";
+            return Err(Refusal::not_deferrable("credential", message));
+        }
+        let lane = lane_of(caller, headers)?;
+        let item = self.read_item(headers, body, lane.user_profile_id.as_deref()).await?;
+        if !self.models.can_batch(&item.model, &lane).await {
+            let message = format!("the model {} has no batches: call it live", item.model);
+            return Err(Refusal::not_deferrable("model", message));
+        }
+        self.accept(terms, lane, item, is_retry(headers)).await
+    }
+
+    /// Waits for acceptances under way.
+    pub async fn drain(&self) {
+        self.accepting.close();
+        self.accepting.wait().await;
+    }
+
+    async fn read_item(&self, headers: &HeaderMap, body: Bytes, profile: Option<&str>) -> Result<Item, Refusal> {
+        let limit = usize::try_from(self.settings.max_body).unwrap_or(usize::MAX);
+        let encodings: Vec<&str> =
+            headers.get_all("content-encoding").iter().map(|value| value.to_str().unwrap_or("?")).collect();
+        let plain = encoding::decode(&encodings.join(","), &body, limit).await.map_err(|error| match error {
+            DecodeError::TooLong => Refusal::TooLarge(self.settings.max_body),
+            DecodeError::Broken => Refusal::not_deferrable("body", "the body does not decode as its content-encoding"),
+            DecodeError::Unknown => {
+                let message = format!("the content-encoding must be one of {}, or none", encoding::KNOWN);
+                Refusal::not_deferrable("content-encoding", message)
+            }
+        })?;
+        let read = if plain.len() <= READ_ASIDE_BYTES {
+            Item::read(&plain, profile)
+        } else {
+            let profile = profile.map(str::to_owned);
+            let reading = tokio::task::spawn_blocking(move || Item::read(&plain, profile.as_deref()));
+            reading.await.map_err(|_| Refusal::StoreUnavailable)?
+        };
+        read.map_err(Refusal::NotDeferrable)
+    }
+
+    async fn accept(&self, terms: Terms, lane: Lane, item: Item, is_retry: bool) -> Result<Deferral, Refusal> {
+        let room = self.depth.reserve(&lane.tenant, self.retry_after_seconds()).await?;
+        let ticket = queued(&terms, &lane, &item);
+        let new = NewDeferral {
+            id: ticket.id,
+            lane,
+            item,
+            workload: terms.tags.workload,
+            reference: terms.tags.reference,
+            group: terms.tags.group,
+            idempotency_key: terms.tags.idempotency_key,
+            is_retry,
+            accepted_at: terms.asked_at,
+            deadline: terms.deadline,
+        };
+        // A caller who leaves must not take half an acceptance along.
+        let store = self.store.clone();
+        let accepting = self.accepting.spawn(async move {
+            let accepted = store.accept(new).await;
+            room.settle(matches!(accepted, Ok(Accepted::Fresh)));
+            accepted
+        });
+        let existing = match accepting.await.map_err(|_| Refusal::StoreUnavailable)? {
+            Ok(Accepted::Fresh) => return Ok(ticket),
+            Ok(Accepted::Existing(id)) => id,
+            Ok(Accepted::KeyTaken) => return Err(Refusal::IdempotencyMismatch),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a call could not be made durable");
+                return Err(Refusal::StoreUnavailable);
+            }
+        };
+        let found = self.store.deferral(existing, &Scope::Tenant(ticket.tenant)).await;
+        found.ok().flatten().ok_or(Refusal::StoreUnavailable)
+    }
+}
+
+/// The deferral as it stands right after its acceptance.
+fn queued(terms: &Terms, lane: &Lane, item: &Item) -> Deferral {
+    Deferral {
+        id: DeferralId::new(terms.asked_at),
+        tenant: lane.tenant.clone(),
+        state: State::Queued,
+        model: item.model.clone(),
+        workload: terms.tags.workload.clone(),
+        reference: terms.tags.reference.clone(),
+        group: terms.tags.group.clone(),
+        created_at: terms.asked_at,
+        deadline: terms.deadline,
+        completed_at: None,
+        cancel_requested: false,
+        provider_batch_id: None,
+        attempts: 0,
+        served_by: None,
+        answer: None,
+        cost: None,
+    }
+}
+
+/// What a batch with this call is to be sent with.
+fn lane_of(caller: Caller, headers: &HeaderMap) -> Result<Lane, Refusal> {
+    let text = |name: &'static str| match headers.get(name).map(|value| value.to_str()) {
+        None => Ok(None),
+        Some(Ok(text)) => Ok(Some(text.to_owned())),
+        Some(Err(_)) => Err(Refusal::not_deferrable(name, format!("{name} must be visible ASCII"))),
+    };
+    let betas: Vec<&str> = headers.get_all("anthropic-beta").iter().filter_map(|value| value.to_str().ok()).collect();
+    Ok(Lane {
+        tenant: caller.tenant,
+        credential: caller.credential,
+        version: text("anthropic-version")?,
+        betas: beta_set(betas.into_iter()),
+        workspace_id: text("anthropic-workspace-id")?,
+        user_profile_id: text("anthropic-user-profile-id")?,
+    })
+}
+
+/// Whether the client says that it has sent this call before.
+fn is_retry(headers: &HeaderMap) -> bool {
+    let count = headers.get("x-stainless-retry-count").and_then(|value| value.to_str().ok());
+    count.and_then(|count| count.trim().parse::<u64>().ok()).is_some_and(|count| count > 0)
+}

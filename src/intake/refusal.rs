@@ -1,0 +1,36 @@
+//! Why a call is not queued.
+
+use crate::domain::body::NotDeferrable;
+
+/// Why a call is not queued; nothing was queued or sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A header of ours does not parse: which, and what is allowed.
+    InvalidHeader {
+        /// The header's name.
+        name: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// A batch cannot take this call.
+    NotDeferrable(NotDeferrable),
+    /// There is nothing to act as upstream.
+    MissingCredential,
+    /// The idempotency key belongs to a call with another body.
+    IdempotencyMismatch,
+    /// The body is longer than this many bytes.
+    TooLarge(u64),
+    /// As much is queued as may be; room is likely after this many seconds.
+    QueueFull {
+        /// How long to wait.
+        retry_after_seconds: u64,
+    },
+    /// It cannot be made durable.
+    StoreUnavailable,
+}
+
+impl Refusal {
+    pub(super) fn not_deferrable(blocked_by: &'static str, message: impl Into<String>) -> Self {
+        Self::NotDeferrable(NotDeferrable { blocked_by, message: message.into() })
+    }
+}

@@ -1,0 +1,108 @@
+//! Which headers go further than the gateway.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+
+/// What every header of ours begins with.
+const OWN: &str = "x-defer";
+
+/// Headers about one connection, not about the message that travels over it.
+static HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Takes away what concerns one connection only, and what its `connection` header names.
+///
+/// `trailer` goes too, except where the body's end is open: only there can trailers follow, and without the
+/// announcement they would be dropped on the way.
+pub(super) fn keep_end_to_end(headers: &mut HeaderMap, open_ended: bool) {
+    for name in named_by_connection(headers) {
+        headers.remove(name);
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    if !open_ended || headers.contains_key(CONTENT_LENGTH) {
+        headers.remove(TRAILER);
+    }
+}
+
+/// Takes away the caller's words to the gateway.
+pub(super) fn drop_own(headers: &mut HeaderMap) {
+    let own: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(OWN)).cloned().collect();
+    for name in own {
+        headers.remove(name);
+    }
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn what_concerns_one_connection_stays_behind() {
+        let mut seen = headers(&[
+            ("connection", "Keep-Alive, X-Hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authenticate", "Basic"),
+            ("proxy-authorization", "Basic x"),
+            ("te", "trailers"),
+            ("trailer", "x-sum"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("x-end", "2"),
+            ("content-type", "application/json"),
+        ]);
+        seen.append(CONNECTION, HeaderValue::from_static(" x-second ,, close"));
+        seen.append("x-second", HeaderValue::from_static("1"));
+        keep_end_to_end(&mut seen, false);
+        assert_eq!(seen, headers(&[("x-end", "2"), ("content-type", "application/json")]));
+    }
+
+    #[test]
+    fn trailers_are_announced_only_where_they_can_follow() {
+        let announced = [("trailer", "x-sum")];
+        let counted = [("trailer", "x-sum"), ("content-length", "3")];
+        for (given, open_ended, kept) in
+            [(&announced[..], true, true), (&announced, false, false), (&counted, true, false)]
+        {
+            let mut seen = headers(given);
+            keep_end_to_end(&mut seen, open_ended);
+            assert_eq!(seen.contains_key(TRAILER), kept, "{given:?} {open_ended}");
+        }
+    }
+
+    #[test]
+    fn the_callers_words_to_the_gateway_stay_there() {
+        let mut seen = headers(&[("x-defer", "live"), ("x-defer-ref", "7"), ("x-deferential", "?"), ("x-def", "kept")]);
+        seen.append("x-defer", HeaderValue::from_static("batch"));
+        drop_own(&mut seen);
+        assert_eq!(seen, headers(&[("x-def", "kept")]));
+    }
+}

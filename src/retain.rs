@@ -1,0 +1,45 @@
+//! Retaining: what has been final for long enough is deleted, and credentials as soon as nothing needs them.
+
+mod settings;
+
+use crate::clock::Clock;
+use crate::store::{Store, StoreError};
+
+pub use settings::Settings;
+
+/// Deferrals deleted in one transaction.
+const BITE: u32 = 1_000;
+
+/// Deletes what need not be kept.
+#[derive(Clone)]
+pub struct Retain {
+    store: Store,
+    clock: Clock,
+    settings: Settings,
+}
+
+impl Retain {
+    /// All that retaining needs.
+    pub fn new(store: Store, clock: Clock, settings: Settings) -> Self {
+        Self { store, clock, settings }
+    }
+
+    /// One bite. Says whether there is more to delete at once.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn run(&self) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let before = now.minus(self.settings.retention);
+        let deferrals = self.store.forget_deferrals(before, BITE).await?;
+        if deferrals == u64::from(BITE) {
+            return Ok(true);
+        }
+        let batches = self.store.forget_batches(before).await?;
+        let credentials = self.store.forget_lanes(now).await?;
+        if deferrals + batches + credentials > 0 {
+            tracing::info!(deferrals, batches, credentials, "deleted what need not be kept");
+        }
+        Ok(false)
+    }
+}

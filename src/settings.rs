@@ -1,0 +1,250 @@
+//! The settings: what every part is told, composed from the manual's defaults, the file and the environment.
+//!
+//! `config/offpeak.toml` is the manual. It is compiled in, and it is where the defaults and the known names come from.
+
+mod fault;
+mod known;
+mod layers;
+mod lists;
+mod reader;
+mod reference;
+mod unsupported;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::units::{DURATION_MAX, format_duration};
+use crate::http::{AdminSettings, GatewaySettings};
+use crate::rescue::OnDeadline;
+use crate::secret::{KeySource, MasterKey};
+use crate::store::Location;
+use crate::{flush, ingest, intake, poll, provider, rescue, retain, store, telemetry};
+
+pub use fault::{Fault, Faults, Origin};
+
+use reader::Reader;
+
+/// The file that is read when no other is named, if it is there.
+const USUAL_FILE: &str = "config/offpeak.toml";
+
+/// The variable that names the file.
+const FILE_VARIABLE: &str = "OFFPEAK_CONFIG";
+
+const KB: u64 = 1_000;
+const MB: u64 = 1_000 * KB;
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// Where settings are read from; read again, they may say something else.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The environment: settings, and secrets that settings name.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// All settings, checked, each with the part that it steers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The listener for callers.
+    pub gateway: GatewaySettings,
+    /// The listener for the operator.
+    pub admin: AdminSettings,
+    /// The way to the provider.
+    pub upstream: provider::Settings,
+    /// The store.
+    pub store: store::Settings,
+    /// What is let in.
+    pub intake: intake::Settings,
+    /// How queued calls become batches.
+    pub flush: flush::Settings,
+    /// How often the provider is asked.
+    pub poll: poll::Settings,
+    /// How answers come home.
+    pub ingest: ingest::Settings,
+    /// What happens near a deadline.
+    pub rescue: rescue::Settings,
+    /// How long things are kept.
+    pub retain: retain::Settings,
+    /// What is logged.
+    pub telemetry: telemetry::Settings,
+}
+
+/// Settings, and how they came about.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Each of them as it was given, in the manual's order.
+    pub effective: Vec<Effective>,
+}
+
+/// One setting that is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// `section.key`.
+    pub key: String,
+    /// As TOML would have it, with secrets masked.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl Sources {
+    /// The file named on the command line, else by `OFFPEAK_CONFIG`, else the usual one if it is there, else none.
+    pub fn find(named: Option<PathBuf>, environment: BTreeMap<String, String>) -> Self {
+        let by_variable = environment.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let usual = || Some(PathBuf::from(USUAL_FILE)).filter(|path| path.exists());
+        Self { file: named.or(by_variable).or_else(usual), environment }
+    }
+}
+
+impl Settings {
+    /// Reads and checks everything, and tells all that is wrong at once.
+    pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
+        let mut read = Reader::open(sources)?;
+        let settings = Self::read(&mut read);
+        settings.check_relations(&mut read);
+        check_what_nobody_reads(&mut read);
+        unsupported::refuse(&mut read);
+        let effective = read.finish()?;
+        Ok(Loaded { settings, effective })
+    }
+
+    fn read(read: &mut Reader<'_>) -> Self {
+        let linger = read.duration("batch.linger", Duration::ZERO..=DAY);
+        let lease = read.duration("batch.lease", SECOND..=10 * MINUTE);
+        let url = store_location(read);
+        Self {
+            gateway: GatewaySettings {
+                listen: read.address("gateway.listen"),
+                public_url: read.url_or_empty("gateway.public_url"),
+            },
+            admin: AdminSettings { listen: read.address("admin.listen"), token: read.secret("admin.token") },
+            upstream: provider::Settings {
+                url: read.url("upstream.url"),
+                timeout: read.duration("upstream.timeout", SECOND..=HOUR),
+            },
+            store: store::Settings {
+                master_key: master_key(read, &url),
+                encrypt_bodies: read.boolean("store.encrypt_bodies"),
+                url,
+            },
+            intake: intake::Settings {
+                default_deadline: read.duration("defer.default_deadline", SECOND..=365 * DAY),
+                min_deadline: read.duration("defer.min_deadline", Duration::ZERO..=DAY),
+                max_body: read.size("defer.max_body", KB..=32 * MB),
+                max_queued: read.integer("defer.max_queued", 1..=100_000_000).into(),
+                linger,
+                keys: lists::keys(read),
+            },
+            flush: flush::Settings {
+                linger,
+                max_requests: read.integer("batch.max_requests", 1..=100_000) as usize,
+                max_bytes: read.size("batch.max_bytes", KB..=256 * MB),
+                reconcile_wait: read.duration("batch.reconcile_wait", Duration::ZERO..=HOUR),
+                lease,
+            },
+            poll: poll::Settings {
+                min: read.duration("batch.poll_min", 10 * MILLISECOND..=HOUR),
+                max: read.duration("batch.poll_max", 10 * MILLISECOND..=HOUR),
+                lease,
+            },
+            ingest: ingest::Settings { max_attempts: read.integer("batch.max_attempts", 1..=100), lease },
+            rescue: rescue::Settings {
+                on_deadline: on_deadline(read),
+                lead: read.duration("defer.rescue_lead", Duration::ZERO..=DAY),
+            },
+            retain: retain::Settings { retention: read.duration("defer.retention", SECOND..=DURATION_MAX) },
+            telemetry: telemetry::Settings {
+                log: read.string("telemetry.log", telemetry::LOG_FORM, telemetry::is_filter),
+            },
+        }
+    }
+
+    /// Checks what no setting can be blamed for alone.
+    fn check_relations(&self, read: &mut Reader<'_>) {
+        let Self { gateway, admin, poll, intake, .. } = self;
+        let mut ordered = |low_key, low: Duration, high_key, high: Duration| {
+            if read.are_sound(&[low_key, high_key]) && low > high {
+                // The default is right; what was set against it is to blame.
+                let place = if read.is_given(high_key) { high_key } else { low_key };
+                let (low, high) = (format_duration(low), format_duration(high));
+                let problem =
+                    format!("{low_key} ({low}) is above {high_key} ({high}); lower the one or raise the other");
+                read.fault(place, problem);
+            }
+        };
+        ordered("batch.poll_min", poll.min, "batch.poll_max", poll.max);
+        ordered("defer.min_deadline", intake.min_deadline, "defer.default_deadline", intake.default_deadline);
+
+        if !read.are_sound(&["gateway.listen", "admin.listen", "admin.token"]) {
+            return;
+        }
+        if gateway.listen == admin.listen && gateway.listen.port() != 0 {
+            read.fault("admin.listen", "the same as gateway.listen; give it another port");
+        }
+        if admin.token.is_none() && !admin.listen.ip().to_canonical().is_loopback() {
+            let remedy = "set OFFPEAK_ADMIN_TOKEN, or give admin.token another source, or listen on 127.0.0.1";
+            let problem =
+                format!("required, since admin.listen ({}) is not a loopback address; {remedy}", admin.listen);
+            read.fault_at("admin.listen", "admin.token", problem);
+        }
+    }
+}
+
+fn store_location(read: &mut Reader<'_>) -> Location {
+    let expected = "sqlite:PATH, or the URL of a PostgreSQL database: postgres://USER:PASSWORD@HOST/DATABASE";
+    read.hidden("store.url", expected, |text| text.parse().ok()).unwrap_or(Location::Sqlite(PathBuf::new()))
+}
+
+fn master_key(read: &mut Reader<'_>, location: &Location) -> KeySource {
+    let key = "store.master_key";
+    match location {
+        Location::Postgres(_) if !read.is_given(key) => {
+            let remedy = "make one with `openssl rand -base64 32` and give it as \"env:NAME\" or \"file:PATH\"";
+            read.fault_at(
+                "store.url",
+                key,
+                format!("must be given with PostgreSQL, the same for every replica; {remedy}"),
+            );
+        }
+        // Not opened yet, because the first start makes it.
+        Location::Sqlite(_) if let Some(path) = read.file_reference(key) => return KeySource::File(path),
+        _ => match read.secret(key).map(|secret| MasterKey::parse(secret.expose())) {
+            Some(Ok(master)) => return KeySource::Given(master),
+            Some(Err(error)) => read.fault(key, error),
+            None => {}
+        },
+    }
+    KeySource::File(PathBuf::new())
+}
+
+fn on_deadline(read: &mut Reader<'_>) -> OnDeadline {
+    let choices = [("live", OnDeadline::Live), ("wait", OnDeadline::Wait), ("expire", OnDeadline::Expire)];
+    read.choice("defer.on_deadline", &choices, OnDeadline::Live)
+}
+
+/// Settings of parts that read nothing of their own yet: a wrong one is told now all the same.
+fn check_what_nobody_reads(read: &mut Reader<'_>) {
+    read.choice("defer.keepalive", &[("space", ()), ("interim", ())], ());
+    read.rotating_secret("webhooks.secret");
+    let host = |text: &str| !text.is_empty() && !text.contains(['/', '@', ' ']);
+    read.strings("webhooks.allow_hosts", "a list of hosts, such as [\"hooks.internal\", \"*.internal\"]", host);
+    read.boolean("webhooks.allow_private");
+    read.boolean("inventory.enabled");
+    read.integer("inventory.prompt_preview", 0..=10_000);
+    read.string("prices.file", "a path, or \"\"", |_| true);
+    read.url_or_empty("telemetry.otlp");
+    lists::receivers(read);
+    lists::rules(read);
+}

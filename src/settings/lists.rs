@@ -1,0 +1,85 @@
+//! The sections that may be given any number of times: keys, receivers, rules.
+
+use std::time::Duration;
+
+use super::reader::Reader;
+use crate::domain::units::DURATION_MAX;
+use crate::intake::Key;
+
+/// Tenants that hold no key of ours get names that begin like this; no key may take one of those.
+const PSEUDONYM_PREFIX: &str = "tnt_";
+
+/// Reads the `[[key]]` sections.
+pub(super) fn keys(read: &mut Reader<'_>) -> Vec<Key> {
+    let mut keys: Vec<Key> = Vec::new();
+    for item in read.items("key") {
+        let [name_path, secret_path, upstream_path] = ["name", "secret", "upstream"].map(|key| format!("{item}.{key}"));
+        let name = read.name(&name_path);
+        if name.starts_with(PSEUDONYM_PREFIX) {
+            let problem = format!("expected a name that does not begin with {PSEUDONYM_PREFIX}, as pseudonyms do");
+            read.fault(&name_path, problem);
+        }
+        let [secret, upstream] = [&secret_path, &upstream_path].map(|path| read.secret(path));
+        // Without one of them a fault has been told.
+        let (Some(secret), Some(upstream)) = (secret, upstream) else { continue };
+        if keys.iter().any(|other| other.secret == secret) {
+            read.fault(&secret_path, "another [[key]] has this secret; every key needs its own");
+        }
+        keys.push(Key { name, secret, upstream });
+    }
+    names_are_unique(read, "key");
+    keys
+}
+
+/// Checks the `[[receiver]]` sections.
+pub(super) fn receivers(read: &mut Reader<'_>) {
+    for item in read.items("receiver") {
+        read.name(&format!("{item}.name"));
+        read.url(&format!("{item}.url"));
+        read.rotating_secret(&format!("{item}.secret"));
+    }
+    names_are_unique(read, "receiver");
+}
+
+/// Reads one key for nothing but its faults.
+type Check = fn(&mut Reader<'_>, &str);
+
+/// Checks the `[[rule]]` sections.
+pub(super) fn rules(read: &mut Reader<'_>) {
+    let optional: [(&str, Check); 6] = [
+        ("rollout", |read, path| _ = read.integer(path, 0..=100)),
+        ("deadline", |read, path| _ = read.duration(path, Duration::ZERO..=DURATION_MAX)),
+        ("reply", |read, path| read.choice(path, &[("hold", ()), ("ticket", ())], ())),
+        ("workload", |read, path| _ = read.name(path)),
+        ("callback", |read, path| _ = read.string(path, "a receiver's name or an https URL", is_something)),
+        ("cache", |read, path| read.choice(path, &[("off", ()), ("auto", ())], ())),
+    ];
+    for item in read.items("rule") {
+        read.string(&format!("{item}.name"), "a text that is not empty", is_something);
+        read.string(&format!("{item}.when"), "a CEL expression in a text", is_something);
+        let actions = ["live", "observe", "verify", "defer"].map(|action| (action, ()));
+        read.choice(&format!("{item}.action"), &actions, ());
+        for (key, check) in optional {
+            let path = format!("{item}.{key}");
+            if read.is_given(&path) {
+                check(read, &path);
+            }
+        }
+    }
+    names_are_unique(read, "rule");
+}
+
+fn is_something(text: &str) -> bool {
+    !text.is_empty()
+}
+
+fn names_are_unique(read: &mut Reader<'_>, list: &str) {
+    let paths: Vec<_> = read.items(list).iter().map(|item| format!("{item}.name")).collect();
+    for (index, path) in paths.iter().enumerate() {
+        let name = read.peek(path);
+        if !name.is_empty() && paths[..index].iter().any(|earlier| read.peek(earlier) == name) {
+            let problem = format!("another [[{list}]] is named \"{name}\"; names are unique");
+            read.fault(path, problem);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The store: what must survive, on SQLite or PostgreSQL. The only SQL of the house is in this room.
+//!
+//! One file per noun; `engine` holds what differs between the engines. A method does one intent in one
+//! transaction, takes the time as an argument, and can run twice: changes of state are compare-and-set.
+
+mod accept;
+mod batches;
+mod deferrals;
+mod engine;
+mod lanes;
+mod migrate;
+mod outcomes;
+mod packing;
+mod queue;
+mod retain;
+mod settings;
+mod single;
+
+use std::sync::Arc;
+
+pub use accept::{Accepted, NewDeferral};
+pub use batches::{Claim, ClaimedBatch, Limits, QueuedItem};
+pub use deferrals::{Filter, Page, PageCursor, Scope};
+pub use lanes::LaneId;
+pub use migrate::MigrateError;
+pub use outcomes::{Bill, Member, Settlement, Verdict};
+pub use queue::{Backlog, QueueDepth};
+pub use settings::{Location, Settings};
+
+use crate::secret::Vault;
+use engine::Engine;
+
+/// Why the store could not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database did not take or answer the statement; nothing was changed.
+    #[error("the store is not available")]
+    Unavailable(#[source] Arc<sqlx::Error>),
+    /// A sealed value does not open with this master key.
+    #[error("a sealed value does not open: is this the master key that it was sealed with?")]
+    Sealed,
+    /// What is stored is not what was written.
+    #[error("a stored value is damaged")]
+    Damaged(#[source] Arc<std::io::Error>),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(Arc::new(error))
+    }
+}
+
+/// Why the store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file's folder or lock could not be made.
+    #[error("preparing {path}")]
+    File {
+        /// The file in question.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process has the file.
+    #[error("{path} is in use by another offpeak process: stop it, or give this one another store.url")]
+    InUse {
+        /// The file in question.
+        path: String,
+    },
+    /// The database did not open.
+    #[error("opening the store")]
+    Engine(#[from] StoreError),
+}
+
+/// An open store. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    engine: Engine,
+    vault: Vault,
+    encrypt_bodies: bool,
+    accepting: Arc<accept::Accepting>,
+    /// Keeps other processes off an SQLite file for as long as any clone lives.
+    _single: Option<Arc<single::SingleProcess>>,
+}
+
+impl Store {
+    /// Opens the store that the settings name; a PostgreSQL that is down is met at first use.
+    ///
+    /// # Errors
+    /// If an SQLite file cannot be made, opened, or is in use, or the URL of a PostgreSQL does not read.
+    pub async fn open(settings: &Settings, vault: Vault) -> Result<Self, OpenError> {
+        let (engine, single) = match &settings.url {
+            Location::Sqlite(path) => {
+                let single = single::SingleProcess::enter(path)?;
+                (Engine::sqlite(path).await?, Some(Arc::new(single)))
+            }
+            Location::Postgres(url) => (Engine::postgres(url)?, None),
+        };
+        let accepting = Arc::default();
+        Ok(Self { engine, vault, encrypt_bodies: settings.encrypt_bodies, accepting, _single: single })
+    }
+
+    /// Whether the database answers and has the schema of this build.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        engine::read!(self, tx => {
+            sqlx::query("select count(*) from mark").fetch_one(tx).await?;
+        });
+        Ok(())
+    }
+
+    /// Ends all connections, after what is under way.
+    pub async fn close(&self) {
+        self.engine.close().await;
+    }
+}

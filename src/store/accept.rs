@@ -1,0 +1,331 @@
+//! Accepting: calls become durable together. Whoever comes first commits for all who wait, without lingering.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use sqlx::{PgConnection, SqliteConnection};
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use crate::clock::Timestamp;
+use crate::domain::body::Item;
+use crate::domain::id::DeferralId;
+use crate::domain::lane::Lane;
+use crate::store::engine::write;
+use crate::store::lanes::{LaneId, TOUCH_AFTER};
+use crate::store::packing::Packed;
+use crate::store::{Store, StoreError};
+
+/// Rows in one commit: beyond this a commit takes longer without becoming cheaper by the row.
+const COMMIT_ROWS_MAX: usize = 1_000;
+
+/// Packed bytes in one commit, so that a few large bodies do not hold up many small ones.
+const COMMIT_BYTES_MAX: usize = 16_000_000;
+
+/// A retry without a key attaches to a deferral for this long after it became final.
+const ATTACH_FOR: std::time::Duration = std::time::Duration::from_secs(60 * 60);
+
+/// Packing a body larger than this would hold up other calls on the same thread.
+const PACK_ASIDE_BYTES: usize = 256_000;
+
+/// Lanes that this process remembers to have touched.
+const LANES_REMEMBERED: usize = 10_000;
+
+/// The deferral that holds the row's idempotency key, with the hash of its body.
+macro_rules! holder_of_key {
+    ($tx:ident, $row:ident) => {{
+        let held: (DeferralId, Vec<u8>) =
+            sqlx::query_as("select id, body_hash from deferral where tenant = $1 and idempotency_key = $2")
+                .bind(&$row.new.lane.tenant)
+                .bind(&$row.new.idempotency_key)
+                .fetch_one(&mut *$tx)
+                .await?;
+        held
+    }};
+}
+
+/// The deferral that a retry without a key repeats: the same body of the same tenant, open or final since an hour at most.
+macro_rules! twin {
+    ($tx:ident, $row:ident) => {{
+        let twin: Option<DeferralId> = sqlx::query_scalar(
+            "select id from deferral
+             where body_hash = $1 and tenant = $2 and state <> 'canceled'
+               and (completed_at is null or completed_at > $3)
+             order by id desc limit 1",
+        )
+        .bind($row.new.item.hash.as_slice())
+        .bind(&$row.new.lane.tenant)
+        .bind($row.new.accepted_at.minus(ATTACH_FOR))
+        .fetch_optional(&mut *$tx)
+        .await?;
+        twin
+    }};
+}
+
+/// A call to be made durable.
+#[derive(Clone, Debug)]
+pub struct NewDeferral {
+    /// Its id.
+    pub id: DeferralId,
+    /// What its batch will be sent with.
+    pub lane: Lane,
+    /// What goes into the batch.
+    pub item: Item,
+    /// The workload that the caller named.
+    pub workload: Option<String>,
+    /// The caller's own reference.
+    pub reference: Option<String>,
+    /// The group that it belongs to.
+    pub group: Option<String>,
+    /// The same key from the same tenant gives the same deferral.
+    pub idempotency_key: Option<String>,
+    /// Whether the client says that it has sent this call before.
+    pub is_retry: bool,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When the result is wanted.
+    pub deadline: Timestamp,
+}
+
+/// What became of a call that was to be made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is durable under its own id.
+    Fresh,
+    /// It was durable already, under this id.
+    Existing(DeferralId),
+    /// Its key belongs to a call with another body; nothing was queued.
+    KeyTaken,
+}
+
+impl Store {
+    /// Makes a call durable. When this returns, no crash loses it.
+    ///
+    /// # Errors
+    /// If it could not be made durable; then nothing was queued.
+    pub async fn accept(&self, new: NewDeferral) -> Result<Accepted, StoreError> {
+        let lane = LaneId::of(&new.lane, &self.vault);
+        self.touch_lane(lane, &new.lane, new.accepted_at).await?;
+        let payload = self.pack_item(&new).await?;
+        let (done, mut result) = oneshot::channel();
+        self.accepting.push(Waiting { row: Row { new, lane, payload }, done });
+
+        // Whoever gets the turn commits for everybody who waits; the others find theirs done.
+        let _turn = self.accepting.turn.lock().await;
+        loop {
+            match result.try_recv() {
+                Ok(outcome) => return outcome,
+                Err(TryRecvError::Empty) => self.commit(self.accepting.take_bite()).await,
+                Err(TryRecvError::Closed) => return Err(sqlx::Error::WorkerCrashed.into()),
+            }
+        }
+    }
+
+    async fn pack_item(&self, new: &NewDeferral) -> Result<Packed, StoreError> {
+        if new.item.text.len() <= PACK_ASIDE_BYTES {
+            return self.pack(new.id, &new.item.text);
+        }
+        let (store, id, text) = (self.clone(), new.id, new.item.text.clone());
+        let packing = tokio::task::spawn_blocking(move || store.pack(id, &text));
+        packing.await.map_err(|join| StoreError::Damaged(std::sync::Arc::new(std::io::Error::other(join))))?
+    }
+
+    async fn commit(&self, bite: Vec<Waiting>) {
+        let (rows, waiting): (Vec<Row>, Vec<_>) = bite.into_iter().map(|each| (each.row, each.done)).unzip();
+        match self.commit_rows(&rows).await {
+            Ok(outcomes) => {
+                for (done, outcome) in waiting.into_iter().zip(outcomes) {
+                    let _ = done.send(Ok(outcome));
+                }
+            }
+            // One row that the database refuses must not cost the others their place: each is tried alone.
+            Err(StoreError::Unavailable(error)) if rows.len() > 1 && error.as_database_error().is_some() => {
+                for (row, done) in rows.iter().zip(waiting) {
+                    let alone = self.commit_rows(std::slice::from_ref(row)).await;
+                    let _ = done.send(alone.map(|outcomes| outcomes.first().copied().unwrap_or(Accepted::Fresh)));
+                }
+            }
+            Err(error) => {
+                for done in waiting {
+                    let _ = done.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// One transaction for all rows; an outcome for each, in order.
+    async fn commit_rows(&self, rows: &[Row]) -> Result<Vec<Accepted>, StoreError> {
+        let plain: Vec<&Row> = rows.iter().filter(|row| !row.is_keyless_retry()).collect();
+        let mut outcomes = Vec::with_capacity(rows.len());
+        write!(self, tx => {
+            let inserted = tx.insert(&plain).await?;
+            for row in rows {
+                outcomes.push(if inserted.contains(&row.new.id) {
+                    Accepted::Fresh
+                } else if row.is_keyless_retry() {
+                    match twin!(tx, row) {
+                        Some(id) => Accepted::Existing(id),
+                        None => tx.insert(&[row]).await.map(|_| Accepted::Fresh)?,
+                    }
+                } else {
+                    match holder_of_key!(tx, row) {
+                        (id, hash) if hash == row.new.item.hash => Accepted::Existing(id),
+                        _ => Accepted::KeyTaken,
+                    }
+                });
+            }
+        });
+        Ok(outcomes)
+    }
+}
+
+/// Inserts rows whose key is free; says which they were.
+trait Insert {
+    async fn insert(&mut self, rows: &[&Row]) -> Result<HashSet<DeferralId>, sqlx::Error>;
+}
+
+impl Insert for SqliteConnection {
+    async fn insert(&mut self, rows: &[&Row]) -> Result<HashSet<DeferralId>, sqlx::Error> {
+        let mut inserted = HashSet::with_capacity(rows.len());
+        for row in rows {
+            let new = &row.new;
+            let done = sqlx::query(
+                "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
+                     idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at)
+                 values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11)
+                 on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing",
+            )
+            .bind(new.id)
+            .bind(&new.lane.tenant)
+            .bind(row.lane)
+            .bind(&new.item.model)
+            .bind(&new.workload)
+            .bind(&new.reference)
+            .bind(&new.group)
+            .bind(&new.idempotency_key)
+            .bind(new.item.hash.as_slice())
+            .bind(row.body_bytes())
+            .bind(new.accepted_at)
+            .bind(new.deadline)
+            .execute(&mut *self)
+            .await?;
+            if done.rows_affected() == 1 {
+                sqlx::query("insert into payload (deferral_id, codec, body) values ($1, $2, $3)")
+                    .bind(new.id)
+                    .bind(row.payload.codec)
+                    .bind(&row.payload.body)
+                    .execute(&mut *self)
+                    .await?;
+                inserted.insert(new.id);
+            }
+        }
+        Ok(inserted)
+    }
+}
+
+impl Insert for PgConnection {
+    async fn insert(&mut self, rows: &[&Row]) -> Result<HashSet<DeferralId>, sqlx::Error> {
+        fn column<'a, T>(rows: &[&'a Row], value: impl Fn(&'a Row) -> T) -> Vec<T> {
+            rows.iter().map(|row| value(row)).collect()
+        }
+        let ids: Vec<DeferralId> = sqlx::query_scalar(
+            "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
+                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at)
+             select id, tenant, lane_id, 'queued', model, workload, reference, group_name,
+                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, accepted_at
+             from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                 $9::bytea[], $10::integer[], $11::timestamptz[], $12::timestamptz[])
+                 as new (id, tenant, lane_id, model, workload, reference, group_name, idempotency_key, body_hash,
+                     body_bytes, accepted_at, deadline_at)
+             on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
+             returning id",
+        )
+        .bind(column(rows, |row| row.new.id))
+        .bind(column(rows, |row| row.new.lane.tenant.as_str()))
+        .bind(column(rows, |row| row.lane.0))
+        .bind(column(rows, |row| row.new.item.model.as_str()))
+        .bind(column(rows, |row| row.new.workload.as_deref()))
+        .bind(column(rows, |row| row.new.reference.as_deref()))
+        .bind(column(rows, |row| row.new.group.as_deref()))
+        .bind(column(rows, |row| row.new.idempotency_key.as_deref()))
+        .bind(column(rows, |row| row.new.item.hash.as_slice()))
+        .bind(column(rows, Row::body_bytes))
+        .bind(column(rows, |row| row.new.accepted_at))
+        .bind(column(rows, |row| row.new.deadline))
+        .fetch_all(&mut *self)
+        .await?;
+        let inserted: HashSet<DeferralId> = ids.into_iter().collect();
+        let fresh: Vec<&Row> = rows.iter().copied().filter(|row| inserted.contains(&row.new.id)).collect();
+        sqlx::query(
+            "insert into payload (deferral_id, codec, body)
+             select * from unnest($1::uuid[], $2::smallint[], $3::bytea[])",
+        )
+        .bind(column(&fresh, |row| row.new.id))
+        .bind(column(&fresh, |row| row.payload.codec))
+        .bind(column(&fresh, |row| row.payload.body.as_slice()))
+        .execute(&mut *self)
+        .await?;
+        Ok(inserted)
+    }
+}
+
+#[derive(Debug)]
+struct Row {
+    new: NewDeferral,
+    lane: LaneId,
+    payload: Packed,
+}
+
+impl Row {
+    fn is_keyless_retry(&self) -> bool {
+        self.new.is_retry && self.new.idempotency_key.is_none()
+    }
+
+    fn body_bytes(&self) -> i32 {
+        i32::try_from(self.new.item.text.len()).unwrap_or(i32::MAX)
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    row: Row,
+    done: oneshot::Sender<Result<Accepted, StoreError>>,
+}
+
+/// What accepting keeps in memory: who waits, whose turn it is, and which lanes need no touch.
+#[derive(Debug, Default)]
+pub(super) struct Accepting {
+    waiting: Mutex<VecDeque<Waiting>>,
+    turn: tokio::sync::Mutex<()>,
+    lanes: Mutex<HashMap<LaneId, Timestamp>>,
+}
+
+impl Accepting {
+    fn push(&self, waiting: Waiting) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(waiting);
+    }
+
+    fn take_bite(&self) -> Vec<Waiting> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = 0;
+        let fits = |each: &&Waiting| {
+            bytes += each.row.payload.body.len();
+            bytes <= COMMIT_BYTES_MAX
+        };
+        let rows = waiting.iter().take(COMMIT_ROWS_MAX).take_while(fits).count().max(1).min(waiting.len());
+        waiting.drain(..rows).collect()
+    }
+
+    pub(super) fn lane_is_fresh(&self, lane: LaneId, now: Timestamp) -> bool {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.get(&lane).is_some_and(|touched| now.since(*touched) < TOUCH_AFTER)
+    }
+
+    pub(super) fn remember_lane(&self, lane: LaneId, now: Timestamp) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if lanes.len() >= LANES_REMEMBERED {
+            lanes.clear();
+        }
+        lanes.insert(lane, now);
+    }
+}

@@ -1,0 +1,523 @@
+//! Batches: chosen, claimed and moved on. A claim is a lease: it lapses by itself, and its fence keeps latecomers out.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::domain::batch::{Batch, BatchState};
+use crate::domain::id::{BatchId, DeferralId};
+use crate::store::engine::{Dialect, read, write};
+use crate::store::lanes::LaneId;
+use crate::store::packing::Packed;
+use crate::store::{Store, StoreError};
+
+/// Items read at once while a batch is sent; whichever of the two is met first.
+const PAGE_ITEMS: i64 = 500;
+const PAGE_PACKED_BYTES: usize = 4_000_000;
+
+/// What one batch may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls.
+    pub requests: usize,
+    /// Bytes of their items, envelope included.
+    pub bytes: u64,
+    /// Bytes that the envelope adds to each item.
+    pub bytes_per_item: u64,
+}
+
+/// The right to move a batch on, until its lease lapses or another claims it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The batch.
+    pub batch: BatchId,
+    fence: i64,
+}
+
+/// A batch with the claim on it.
+#[derive(Clone, Debug)]
+pub struct ClaimedBatch {
+    /// The right to move it on.
+    pub claim: Claim,
+    /// What it is sent with.
+    pub lane: LaneId,
+    /// The provider's id, once it is known.
+    pub provider_id: Option<String>,
+    /// How many calls it carries.
+    pub item_count: u32,
+    /// Their bytes.
+    pub item_bytes: u64,
+    /// When it was, or may have been, sent.
+    pub sent_at: Option<Timestamp>,
+    /// Since when nobody waits for the answer to its creation any more.
+    pub doubted_at: Option<Timestamp>,
+    /// When the provider was known to have it.
+    pub submitted_at: Option<Timestamp>,
+    /// How often it was looked at in its present state.
+    pub looks: u32,
+}
+
+/// One call of a batch, as it goes into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedItem {
+    /// The deferral, whose id is the `custom_id`.
+    pub id: DeferralId,
+    /// The caller's text.
+    pub text: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct BatchRow {
+    id: BatchId,
+    fence: i64,
+    lane_id: LaneId,
+    provider_id: Option<String>,
+    item_count: i32,
+    item_bytes: i64,
+    sent_at: Option<Timestamp>,
+    doubted_at: Option<Timestamp>,
+    submitted_at: Option<Timestamp>,
+    looks: i32,
+}
+
+impl From<BatchRow> for ClaimedBatch {
+    fn from(row: BatchRow) -> Self {
+        Self {
+            claim: Claim { batch: row.id, fence: row.fence },
+            lane: row.lane_id,
+            provider_id: row.provider_id,
+            item_count: row.item_count.unsigned_abs(),
+            item_bytes: row.item_bytes.unsigned_abs(),
+            sent_at: row.sent_at,
+            doubted_at: row.doubted_at,
+            submitted_at: row.submitted_at,
+            looks: row.looks.unsigned_abs(),
+        }
+    }
+}
+
+impl Store {
+    /// Puts the calls at the head of a lane into a new batch, within the limits, and claims it; `None` if none waits.
+    ///
+    /// The first call is taken however large it is, so that it cannot stand in the way for ever.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn build_batch(
+        &self,
+        id: BatchId,
+        lane: LaneId,
+        limits: Limits,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Option<ClaimedBatch>, StoreError> {
+        let row: Option<BatchRow> = write!(self, tx => {
+            let taken = sqlx::query(tx.text(TAKE_SQLITE, TAKE_POSTGRES))
+                .bind(id)
+                .bind(lane)
+                .bind(now)
+                .bind(i64::try_from(limits.requests).unwrap_or(i64::MAX))
+                .bind(i64::try_from(limits.bytes_per_item).unwrap_or(i64::MAX))
+                .bind(i64::try_from(limits.bytes).unwrap_or(i64::MAX))
+                .execute(&mut *tx)
+                .await?
+                .rows_affected();
+            if taken == 0 {
+                None
+            } else {
+                sqlx::query_as(
+                    "insert into batch (id, lane_id, tenant, state, item_count, item_bytes, built_at, due_at, fence)
+                     select $1, $2, (select tenant from lane where id = $2), 'building',
+                         cast(count(*) as integer), sum(body_bytes), $3, $4, 1
+                     from deferral where batch_id = $1 and state = 'batched'
+                     returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, doubted_at, submitted_at, looks",
+                )
+                .bind(id)
+                .bind(lane)
+                .bind(now)
+                .bind(now.plus(lease))
+                .fetch_optional(tx)
+                .await?
+            }
+        });
+        Ok(row.map(ClaimedBatch::from))
+    }
+
+    /// Claims batches of one state that are due, the longest due first.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn claim_batches(
+        &self,
+        state: BatchState,
+        now: Timestamp,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Vec<ClaimedBatch>, StoreError> {
+        let rows: Vec<BatchRow> = write!(self, tx => {
+            sqlx::query_as(tx.text(CLAIM_SQLITE, CLAIM_POSTGRES))
+                .bind(state)
+                .bind(now)
+                .bind(now.plus(lease))
+                .bind(i64::from(limit))
+                .fetch_all(tx)
+                .await?
+        });
+        Ok(rows.into_iter().map(ClaimedBatch::from).collect())
+    }
+
+    /// Holds the claim until `until`; false if another has it by now.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn renew(&self, claim: Claim, until: Timestamp) -> Result<bool, StoreError> {
+        self.release(claim, until).await
+    }
+
+    /// Lets go of the claim; the batch is looked at again from `due` on. False if another has it by now.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn release(&self, claim: Claim, due: Timestamp) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query("update batch set due_at = $3 where id = $1 and fence = $2")
+                .bind(claim.batch)
+                .bind(claim.fence)
+                .bind(due)
+                .execute(tx)
+                .await?
+                .rows_affected() == 1
+        }))
+    }
+
+    /// `building` → `uncertain`: from now on the provider may have it.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_sending(&self, claim: Claim, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query(
+                "update batch set state = 'uncertain', sent_at = $3, doubted_at = null
+                 where id = $1 and fence = $2 and state = 'building'",
+            )
+            .bind(claim.batch)
+            .bind(claim.fence)
+            .bind(now)
+            .execute(tx)
+            .await?
+            .rows_affected() == 1
+        }))
+    }
+
+    /// `uncertain` → `building`: the provider certainly does not have it; it is sent again from `due` on.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_not_sent(&self, claim: Claim, due: Timestamp) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query(
+                "update batch set state = 'building', sent_at = null, due_at = $3, looks = looks + 1
+                 where id = $1 and fence = $2 and state = 'uncertain'",
+            )
+            .bind(claim.batch)
+            .bind(claim.fence)
+            .bind(due)
+            .execute(tx)
+            .await?
+            .rows_affected() == 1
+        }))
+    }
+
+    /// Notes that the answer to the creation of an `uncertain` batch is lost; it is looked for at `due`.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_doubted(&self, claim: Claim, now: Timestamp, due: Timestamp) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query(
+                "update batch set doubted_at = coalesce(doubted_at, $3), due_at = $4, looks = looks + 1
+                 where id = $1 and fence = $2 and state = 'uncertain'",
+            )
+            .bind(claim.batch)
+            .bind(claim.fence)
+            .bind(now)
+            .bind(due)
+            .execute(tx)
+            .await?
+            .rows_affected() == 1
+        }))
+    }
+
+    /// `uncertain` → `submitted`: the provider has it under this id. False if another batch of ours has that id.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_submitted(
+        &self,
+        claim: Claim,
+        provider_id: &str,
+        now: Timestamp,
+        due: Timestamp,
+    ) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query(
+                "update batch set state = 'submitted', provider_id = $3, submitted_at = $4, due_at = $5, looks = 0
+                 where id = $1 and fence = $2 and state = 'uncertain'
+                   and not exists (select 1 from batch where provider_id = $3)",
+            )
+            .bind(claim.batch)
+            .bind(claim.fence)
+            .bind(provider_id)
+            .bind(now)
+            .bind(due)
+            .execute(tx)
+            .await?
+            .rows_affected() == 1
+        }))
+    }
+
+    /// Counts a look that found no change; the next is at `due`.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_looked_at(&self, claim: Claim, due: Timestamp) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query("update batch set looks = looks + 1, due_at = $3 where id = $1 and fence = $2")
+                .bind(claim.batch)
+                .bind(claim.fence)
+                .bind(due)
+                .execute(tx)
+                .await?
+                .rows_affected() == 1
+        }))
+    }
+
+    /// `submitted` → `ended`: its results can be brought home.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_ended(&self, claim: Claim, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query(
+                "update batch set state = 'ended', ended_at = $3, due_at = $3, looks = 0
+                 where id = $1 and fence = $2 and state = 'submitted'",
+            )
+            .bind(claim.batch)
+            .bind(claim.fence)
+            .bind(now)
+            .execute(tx)
+            .await?
+            .rows_affected() == 1
+        }))
+    }
+
+    /// `ended` → `ingested`, if no member is left without a result or a new place in the queue.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_ingested(&self, claim: Claim, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query(
+                "update batch set state = 'ingested', ingested_at = $3
+                 where id = $1 and fence = $2 and state = 'ended'
+                   and not exists (select 1 from deferral where batch_id = $1 and state = 'batched')",
+            )
+            .bind(claim.batch)
+            .bind(claim.fence)
+            .bind(now)
+            .execute(tx)
+            .await?
+            .rows_affected() == 1
+        }))
+    }
+
+    /// `building` or `uncertain` → `void`: the provider does not have it, and its members are queued again in their
+    /// old places, as if it had never been.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_void(&self, claim: Claim) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            let voided = sqlx::query(
+                "update batch set state = 'void' where id = $1 and fence = $2 and state in ('building', 'uncertain')",
+            )
+            .bind(claim.batch)
+            .bind(claim.fence)
+            .execute(&mut *tx)
+            .await?
+            .rows_affected() == 1;
+            if voided {
+                sqlx::query(
+                    "update deferral set state = 'queued', batch_id = null, attempts = attempts - 1
+                     where batch_id = $1 and state = 'batched'",
+                )
+                .bind(claim.batch)
+                .execute(tx)
+                .await?;
+            }
+            voided
+        }))
+    }
+
+    /// Replaces a batch that the provider refused by two halves, both still to be sent.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_split(&self, claim: Claim, halves: [BatchId; 2], now: Timestamp) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            let voided = sqlx::query(
+                "update batch set state = 'void'
+                 where id = $1 and fence = $2 and state in ('building', 'uncertain') and item_count > 1",
+            )
+            .bind(claim.batch)
+            .bind(claim.fence)
+            .execute(&mut *tx)
+            .await?
+            .rows_affected() == 1;
+            if voided {
+                let [first, second] = halves;
+                sqlx::query(
+                    "update deferral set batch_id = $2 where state = 'batched' and batch_id = $1 and id in (
+                         select id from deferral where batch_id = $1 and state = 'batched' order by id
+                         limit (select (count(*) + 1) / 2 from deferral where batch_id = $1 and state = 'batched'))",
+                )
+                .bind(claim.batch)
+                .bind(first)
+                .execute(&mut *tx)
+                .await?;
+                sqlx::query("update deferral set batch_id = $2 where state = 'batched' and batch_id = $1")
+                    .bind(claim.batch)
+                    .bind(second)
+                    .execute(&mut *tx)
+                    .await?;
+                for half in halves {
+                    sqlx::query(
+                        "insert into batch (id, lane_id, tenant, state, item_count, item_bytes, built_at, due_at, fence)
+                         select $2, lane_id, tenant, 'building', members.items, members.bytes, $3, $3, 0
+                         from batch, (select cast(count(*) as integer) as items, sum(body_bytes) as bytes
+                                      from deferral where batch_id = $2 and state = 'batched') as members
+                         where batch.id = $1 and members.items > 0",
+                    )
+                    .bind(claim.batch)
+                    .bind(half)
+                    .bind(now)
+                    .execute(&mut *tx)
+                    .await?;
+                }
+            }
+            voided
+        }))
+    }
+
+    /// The next items of a batch in the order of their ids, as many as one page holds; none is the end.
+    ///
+    /// # Errors
+    /// If the store is unavailable or an item does not unpack.
+    pub async fn batch_items(&self, batch: BatchId, after: Option<DeferralId>) -> Result<Vec<QueuedItem>, StoreError> {
+        let mut page: Vec<(DeferralId, Packed)> = Vec::new();
+        let mut bytes = 0;
+        read!(self, tx => {
+            use futures_util::TryStreamExt as _;
+            let mut rows = sqlx::query_as::<_, (DeferralId, i16, Vec<u8>)>(
+                "select deferral.id, payload.codec, payload.body
+                 from deferral join payload on payload.deferral_id = deferral.id
+                 where deferral.batch_id = $1 and deferral.state = 'batched' and deferral.id > $2
+                 order by deferral.id limit $3",
+            )
+            .bind(batch)
+            .bind(after.unwrap_or(DeferralId(uuid::Uuid::nil())))
+            .bind(PAGE_ITEMS)
+            .fetch(&mut *tx);
+            while let Some((id, codec, body)) = rows.try_next().await? {
+                bytes += body.len();
+                page.push((id, Packed { codec, body }));
+                if bytes >= PAGE_PACKED_BYTES {
+                    break;
+                }
+            }
+        });
+        page.into_iter().map(|(id, packed)| Ok(QueuedItem { id, text: self.unpack(id, &packed)? })).collect()
+    }
+
+    /// The newest batches, for an operator.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batches(&self, limit: u32) -> Result<Vec<Batch>, StoreError> {
+        let rows: Vec<BatchView> = read!(self, tx => {
+            sqlx::query_as(
+                "select id, provider_id, tenant, state, item_count, item_bytes, built_at, submitted_at, ended_at,
+                     ingested_at
+                 from batch order by id desc limit $1",
+            )
+            .bind(i64::from(limit))
+            .fetch_all(tx)
+            .await?
+        });
+        Ok(rows.into_iter().map(Batch::from).collect())
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct BatchView {
+    id: BatchId,
+    provider_id: Option<String>,
+    tenant: String,
+    state: BatchState,
+    item_count: i32,
+    item_bytes: i64,
+    built_at: Timestamp,
+    submitted_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    ingested_at: Option<Timestamp>,
+}
+
+impl From<BatchView> for Batch {
+    fn from(row: BatchView) -> Self {
+        Self {
+            id: row.id,
+            provider_id: row.provider_id,
+            tenant: row.tenant,
+            state: row.state,
+            item_count: row.item_count.unsigned_abs(),
+            item_bytes: row.item_bytes.unsigned_abs(),
+            built_at: row.built_at,
+            submitted_at: row.submitted_at,
+            ended_at: row.ended_at,
+            ingested_at: row.ingested_at,
+        }
+    }
+}
+
+/// Takes the head of a lane: $1 batch, $2 lane, $3 now, $4 calls, $5 bytes that an item adds, $6 bytes in all.
+const TAKE_SQLITE: &str = "
+    update deferral set state = 'batched', batch_id = $1, attempts = attempts + 1
+    where state = 'queued' and id in (
+        select id from (
+            select id, sum(body_bytes + $5) over ahead as bytes, row_number() over ahead as place
+            from (select id, queued_at, body_bytes from deferral
+                  where lane_id = $2 and state = 'queued' and queued_at <= $3 order by queued_at, id limit $4) as head
+            window ahead as (order by queued_at, id rows unbounded preceding)) as counted
+        where bytes <= $6 or place = 1)";
+
+const TAKE_POSTGRES: &str = "
+    update deferral set state = 'batched', batch_id = $1, attempts = attempts + 1
+    where state = 'queued' and id in (
+        select id from (
+            select id, sum(body_bytes + $5) over ahead as bytes, row_number() over ahead as place
+            from (select id, queued_at, body_bytes from deferral
+                  where lane_id = $2 and state = 'queued' and queued_at <= $3 order by queued_at, id limit $4
+                  for update skip locked) as head
+            window ahead as (order by queued_at, id rows unbounded preceding)) as counted
+        where bytes <= $6 or place = 1)";
+
+/// Claims due batches: $1 state, $2 now, $3 until when, $4 how many.
+const CLAIM_SQLITE: &str = "
+    update batch set due_at = $3, fence = fence + 1
+    where id in (select id from batch where state = $1 and due_at <= $2 order by due_at limit $4)
+    returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, doubted_at, submitted_at, looks";
+
+const CLAIM_POSTGRES: &str = "
+    update batch set due_at = $3, fence = fence + 1
+    where id in (select id from batch where state = $1 and due_at <= $2 order by due_at limit $4
+                 for update skip locked)
+    returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, doubted_at, submitted_at, looks";

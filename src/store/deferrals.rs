@@ -1,0 +1,263 @@
+//! Deferrals as callers see them: one, a page, and the wish to cancel one.
+
+use futures_util::TryStreamExt as _;
+
+use crate::clock::Timestamp;
+use crate::domain::deferral::{Answer, Cost, Deferral, ServedBy, State};
+use crate::domain::id::DeferralId;
+use crate::domain::money::NanoUsd;
+use crate::store::engine::{read, write};
+use crate::store::packing::Packed;
+use crate::store::{Store, StoreError};
+
+/// A page ends early once its answers, packed, come to this: a thousand large Messages would not fit in memory.
+const PAGE_PACKED_BYTES: usize = 8_000_000;
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// A tenant, who sees its own deferrals.
+    Tenant(String),
+    /// The operator, who sees all.
+    All,
+}
+
+impl Scope {
+    fn tenant(&self) -> Option<&str> {
+        match self {
+            Self::Tenant(tenant) => Some(tenant),
+            Self::All => None,
+        }
+    }
+}
+
+/// Which deferrals a page is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only those in this state.
+    pub state: Option<State>,
+    /// Only those of this workload.
+    pub workload: Option<String>,
+    /// Only those of this group.
+    pub group: Option<String>,
+}
+
+/// Where a page begins; pages run from the newest to the oldest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageCursor {
+    /// At the newest.
+    Newest,
+    /// Right behind this one.
+    After(DeferralId),
+    /// So that it ends right before this one.
+    Before(DeferralId),
+}
+
+/// A page, newest first.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The deferrals.
+    pub deferrals: Vec<Deferral>,
+    /// Whether there are more in the direction that was asked for.
+    pub has_more: bool,
+}
+
+/// Every select of a deferral begins like this; a macro, because statements are put together at compile time.
+macro_rules! select_deferral {
+    ($rest:literal) => {
+        concat!(
+            "select deferral.id, deferral.tenant, deferral.state, deferral.model, deferral.workload,
+                 deferral.reference, deferral.group_name, deferral.accepted_at, deferral.deadline_at,
+                 deferral.completed_at, deferral.cancel_requested, deferral.attempts, deferral.served_by,
+                 batch.provider_id, outcome.status, outcome.codec, outcome.body, entry.paid_nanousd, entry.live_nanousd
+             from deferral
+             left join batch on batch.id = deferral.batch_id
+             left join outcome on outcome.deferral_id = deferral.id
+             left join entry on entry.deferral_id = deferral.id ",
+            $rest
+        )
+    };
+}
+
+#[derive(sqlx::FromRow)]
+struct DeferralRow {
+    id: DeferralId,
+    tenant: String,
+    state: State,
+    model: String,
+    workload: Option<String>,
+    reference: Option<String>,
+    group_name: Option<String>,
+    accepted_at: Timestamp,
+    deadline_at: Timestamp,
+    completed_at: Option<Timestamp>,
+    cancel_requested: bool,
+    attempts: i32,
+    served_by: Option<ServedBy>,
+    provider_id: Option<String>,
+    status: Option<i32>,
+    codec: Option<i16>,
+    body: Option<Vec<u8>>,
+    paid_nanousd: Option<NanoUsd>,
+    live_nanousd: Option<NanoUsd>,
+}
+
+impl DeferralRow {
+    fn packed_bytes(&self) -> usize {
+        self.body.as_ref().map_or(0, Vec::len)
+    }
+}
+
+impl Store {
+    /// The deferral with this id, if there is one that the asker may see.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn deferral(&self, id: DeferralId, scope: &Scope) -> Result<Option<Deferral>, StoreError> {
+        let row: Option<DeferralRow> = read!(self, tx => {
+            sqlx::query_as(select_deferral!("where deferral.id = $1 and ($2 is null or deferral.tenant = $2)"))
+                .bind(id)
+                .bind(scope.tenant())
+                .fetch_optional(tx)
+                .await?
+        });
+        row.map(|row| self.deferral_of(row)).transpose()
+    }
+
+    /// A page of at most `limit` deferrals; it may end earlier where the answers are large.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn page(
+        &self,
+        scope: &Scope,
+        filter: &Filter,
+        cursor: PageCursor,
+        limit: u32,
+    ) -> Result<Page, StoreError> {
+        let (statement, edge) = match cursor {
+            PageCursor::Newest => (OLDER, DeferralId(uuid::Uuid::max())),
+            PageCursor::After(id) => (OLDER, id),
+            PageCursor::Before(id) => (NEWER, id),
+        };
+        let mut found: Vec<DeferralRow> = Vec::new();
+        let mut bytes = 0;
+        let mut has_more = false;
+        read!(self, tx => {
+            let mut rows = sqlx::query_as::<_, DeferralRow>(statement)
+                .bind(edge)
+                .bind(scope.tenant())
+                .bind(filter.state)
+                .bind(&filter.workload)
+                .bind(&filter.group)
+                .bind(i64::from(limit) + 1)
+                .fetch(&mut *tx);
+            while let Some(row) = rows.try_next().await? {
+                let is_full = found.len() == limit as usize || bytes >= PAGE_PACKED_BYTES;
+                if is_full {
+                    has_more = true;
+                    break;
+                }
+                bytes += row.packed_bytes();
+                found.push(row);
+            }
+        });
+        if matches!(cursor, PageCursor::Before(_)) {
+            found.reverse();
+        }
+        let deferrals = found.into_iter().map(|row| self.deferral_of(row)).collect::<Result<_, _>>()?;
+        Ok(Page { deferrals, has_more })
+    }
+
+    /// Cancels a queued deferral at once, and notes the wish for one that is on its way; a final one stays as it is.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn cancel(
+        &self,
+        id: DeferralId,
+        scope: &Scope,
+        answer: &Answer,
+        now: Timestamp,
+    ) -> Result<Option<Deferral>, StoreError> {
+        let packed = self.pack(id, &answer.body)?;
+        write!(self, tx => {
+            let canceled = sqlx::query(
+                "update deferral set state = 'canceled', cancel_requested = true, completed_at = $3, lane_id = null
+                 where id = $1 and ($2 is null or tenant = $2) and state = 'queued'",
+            )
+            .bind(id)
+            .bind(scope.tenant())
+            .bind(now)
+            .execute(&mut *tx)
+            .await?
+            .rows_affected() == 1;
+            if canceled {
+                sqlx::query(
+                    "insert into outcome (deferral_id, status, codec, body, received_at) values ($1, $2, $3, $4, $5)",
+                )
+                .bind(id)
+                .bind(i32::from(answer.status))
+                .bind(packed.codec)
+                .bind(&packed.body)
+                .bind(now)
+                .execute(tx)
+                .await?;
+            } else {
+                sqlx::query(
+                    "update deferral set cancel_requested = true
+                     where id = $1 and ($2 is null or tenant = $2) and state in ('batched', 'rescuing')",
+                )
+                .bind(id)
+                .bind(scope.tenant())
+                .execute(tx)
+                .await?;
+            }
+        });
+        self.deferral(id, scope).await
+    }
+
+    fn deferral_of(&self, row: DeferralRow) -> Result<Deferral, StoreError> {
+        let answer = match (row.status, row.codec, row.body) {
+            (Some(status), Some(codec), Some(body)) => Some(Answer {
+                status: u16::try_from(status).unwrap_or(500),
+                body: self.unpack(row.id, &Packed { codec, body })?,
+            }),
+            _ => None,
+        };
+        let cost = match (row.paid_nanousd, row.live_nanousd) {
+            (Some(paid), Some(live_price)) => Some(Cost { paid, live_price }),
+            _ => None,
+        };
+        Ok(Deferral {
+            id: row.id,
+            tenant: row.tenant,
+            state: row.state,
+            model: row.model,
+            workload: row.workload,
+            reference: row.reference,
+            group: row.group_name,
+            created_at: row.accepted_at,
+            deadline: row.deadline_at,
+            completed_at: row.completed_at,
+            cancel_requested: row.cancel_requested,
+            provider_batch_id: row.provider_id,
+            attempts: row.attempts.unsigned_abs(),
+            served_by: row.served_by,
+            answer,
+            cost,
+        })
+    }
+}
+
+const OLDER: &str = select_deferral!(
+    "where deferral.id < $1 and ($2 is null or deferral.tenant = $2) and ($3 is null or deferral.state = $3)
+       and ($4 is null or deferral.workload = $4) and ($5 is null or deferral.group_name = $5)
+     order by deferral.id desc limit $6"
+);
+
+const NEWER: &str = select_deferral!(
+    "where deferral.id > $1 and ($2 is null or deferral.tenant = $2) and ($3 is null or deferral.state = $3)
+       and ($4 is null or deferral.workload = $4) and ($5 is null or deferral.group_name = $5)
+     order by deferral.id limit $6"
+);

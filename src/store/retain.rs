@@ -1,0 +1,73 @@
+//! Retention: what is final for long enough goes, and credentials go as soon as nothing needs them. Entries stay.
+
+use crate::clock::Timestamp;
+use crate::store::engine::write;
+use crate::store::lanes::FORGET_AFTER;
+use crate::store::{Store, StoreError};
+
+impl Store {
+    /// Deletes at most `limit` deferrals that became final before `before`, with all that belongs to them; says how many.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn forget_deferrals(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        Ok(write!(self, tx => {
+            // The parts go first, each by the same choice; the deferrals themselves last.
+            for statement in [FORGET_PAYLOADS, FORGET_OUTCOMES, FORGET_ATTEMPTS] {
+                sqlx::query(statement).bind(before).bind(i64::from(limit)).execute(&mut *tx).await?;
+            }
+            sqlx::query(FORGET_DEFERRALS).bind(before).bind(i64::from(limit)).execute(tx).await?.rows_affected()
+        }))
+    }
+
+    /// Deletes batches that were done before `before`.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn forget_batches(&self, before: Timestamp) -> Result<u64, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query(
+                "delete from batch where (state = 'ingested' and ingested_at < $1) or (state = 'void' and built_at < $1)",
+            )
+            .bind(before)
+            .execute(tx)
+            .await?
+            .rows_affected()
+        }))
+    }
+
+    /// Deletes the credentials that no deferral and no batch needs any more.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn forget_lanes(&self, now: Timestamp) -> Result<u64, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query(
+                "delete from lane where used_at < $1
+                   and not exists (select 1 from deferral where lane_id = lane.id and completed_at is null)
+                   and not exists (select 1 from batch where lane_id = lane.id
+                                   and state in ('building', 'uncertain', 'submitted', 'ended'))",
+            )
+            .bind(now.minus(FORGET_AFTER))
+            .execute(tx)
+            .await?
+            .rows_affected()
+        }))
+    }
+}
+
+/// The ids to forget: $1 before when, $2 how many.
+macro_rules! forget {
+    ($before:literal) => {
+        concat!(
+            $before,
+            " in (select id from deferral where completed_at < $1 and completed_at is not null
+                  order by completed_at, id limit $2)"
+        )
+    };
+}
+
+const FORGET_PAYLOADS: &str = forget!("delete from payload where deferral_id");
+const FORGET_OUTCOMES: &str = forget!("delete from outcome where deferral_id");
+const FORGET_ATTEMPTS: &str = forget!("delete from attempt where deferral_id");
+const FORGET_DEFERRALS: &str = forget!("delete from deferral where id");

@@ -1,0 +1,115 @@
+//! The workers: a timetable of what is looked after, how often, and for how long at most.
+
+mod supervisor;
+
+use std::time::Duration;
+
+use crate::flush::Flush;
+use crate::ingest::Ingest;
+use crate::nudge::Nudge;
+use crate::poll::Poll;
+use crate::retain::Retain;
+use crate::store::StoreError;
+
+pub use supervisor::{Supervisor, Task, task};
+
+/// What the workers work with.
+#[derive(Clone)]
+pub struct Crew {
+    /// Builds and sends batches.
+    pub flush: Flush,
+    /// Asks how they are.
+    pub poll: Poll,
+    /// Brings their results home.
+    pub ingest: Ingest,
+    /// Deletes what need not be kept.
+    pub retain: Retain,
+}
+
+/// What wakes a worker early.
+#[derive(Clone, Debug, Default)]
+pub struct Nudges {
+    /// Somebody asked for a flush.
+    pub flush: Nudge,
+    /// A batch is to be sent.
+    pub built: Nudge,
+    /// A batch has ended.
+    pub ended: Nudge,
+}
+
+/// One line of the timetable.
+pub struct Worker {
+    /// Its name in logs, metrics and `/readyz`.
+    pub name: &'static str,
+    /// It looks this often, even if nothing wakes it.
+    pub period: Duration,
+    /// An activation is ended after this long; what it was at is taken up by the next.
+    pub limit: Duration,
+    /// What wakes it early.
+    pub nudge: Nudge,
+    /// One look: a bounded bite that says whether there may be more.
+    pub task: Task<StoreError>,
+}
+
+/// Batches that are sent, and whose results are fetched, at a time by this process: one large one delays no other.
+const SENDERS: [&str; 4] = ["submit-1", "submit-2", "submit-3", "submit-4"];
+const INGESTERS: [&str; 2] = ["ingest-1", "ingest-2"];
+
+/// Uploading 256 MB and reading as many results take minutes on a slow line.
+const TRANSFER_LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// Everything else is a few statements or questions.
+const LOOK_LIMIT: Duration = Duration::from_secs(2 * 60);
+
+/// How often a worker looks whose nudge comes from this process alone: a batch that a dead replica held is found so.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Who does what, how often.
+///
+/// `patience` is the shortest time for which anything is configured to wait; looking more often finds nothing.
+pub fn timetable(crew: &Crew, nudges: &Nudges, patience: Duration) -> Vec<Worker> {
+    let look = (patience / 2).clamp(Duration::from_millis(20), SWEEP);
+    let mut workers =
+        vec![
+            worker("flush", look, LOOK_LIMIT, &nudges.flush, &crew.flush, |it| async move { it.build_due().await }),
+            worker("reconcile", SWEEP, LOOK_LIMIT, &Nudge::default(), &crew.flush, |it| async move {
+                it.reconcile_due().await
+            }),
+            worker("poll", look, LOOK_LIMIT, &Nudge::default(), &crew.poll, |it| async move { it.run().await }),
+            worker("retain", Duration::from_secs(60), LOOK_LIMIT, &Nudge::default(), &crew.retain, |it| async move {
+                it.run().await
+            }),
+        ];
+    for name in SENDERS {
+        workers.push(worker(name, SWEEP, TRANSFER_LIMIT, &nudges.built, &crew.flush, |it| async move {
+            it.send_due().await
+        }));
+    }
+    for name in INGESTERS {
+        workers.push(worker(
+            name,
+            SWEEP,
+            TRANSFER_LIMIT,
+            &nudges.ended,
+            &crew.ingest,
+            |it| async move { it.run().await },
+        ));
+    }
+    workers
+}
+
+fn worker<T, F>(
+    name: &'static str,
+    period: Duration,
+    limit: Duration,
+    nudge: &Nudge,
+    it: &T,
+    look: impl Fn(T) -> F + Send + Sync + 'static,
+) -> Worker
+where
+    T: Clone + Send + Sync + 'static,
+    F: Future<Output = Result<bool, StoreError>> + Send + 'static,
+{
+    let it = it.clone();
+    Worker { name, period, limit, nudge: nudge.clone(), task: task(move || look(it.clone())) }
+}
