@@ -6,8 +6,13 @@ mod it {
     mod accept;
     mod app;
     mod check;
+    mod decisions;
     mod floor_plan;
+    mod items;
+    mod lanes;
     mod live;
     mod postgres;
+    mod refuse;
+    mod results;
     mod wire;
 }
