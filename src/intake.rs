@@ -192,6 +192,7 @@ fn queued(terms: &Terms, lane: &Lane, item: &Item) -> Deferral {
         served_by: None,
         answer: None,
         cost: None,
+        history: None,
     }
 }
 
