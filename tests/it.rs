@@ -4,10 +4,22 @@
 #[cfg(test)]
 mod it {
     mod accept;
+    mod admin;
     mod app;
+    mod cancel;
     mod check;
+    mod child;
+    mod decisions;
     mod floor_plan;
+    mod items;
+    mod keys;
+    mod lanes;
     mod live;
+    mod outcomes;
     mod postgres;
+    mod process;
+    mod refuse;
+    mod results;
+    mod retention;
     mod wire;
 }
