@@ -195,5 +195,9 @@ impl App {
 }
 
 async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{key} = {address} cannot be listened on"))
+    let cannot = || {
+        let variable = key.replace('.', "__").to_ascii_uppercase();
+        format!("{key} = {address} cannot be listened on (OFFPEAK__{variable} sets another)")
+    };
+    TcpListener::bind(address).await.with_context(cannot)
 }
