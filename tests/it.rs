@@ -4,8 +4,11 @@
 #[cfg(test)]
 mod it {
     mod check;
+    mod client;
+    mod demo;
     mod floor_plan;
     mod live;
     mod postgres;
+    mod program;
     mod wire;
 }
