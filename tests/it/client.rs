@@ -1,13 +1,15 @@
 //! The commands that ask a running gateway, against one that runs.
 
 use serde_json::Value;
-use tokio::net::TcpListener;
 
 use super::program::{Gateway, http_client, offpeak, output, text};
 use super::wire::soon;
 
 /// Calls stay queued until somebody asks for a flush.
 const PATIENT: (&str, &str) = ("OFFPEAK__BATCH__LINGER", "1h");
+
+/// A port that is nobody's: those that are given out freely are far above it.
+const NOBODY: &str = "http://127.0.0.1:1";
 
 const UNKNOWN: &str = "dfr_00000000000000000000000000000000";
 
@@ -102,13 +104,11 @@ async fn the_token_is_asked_for_and_never_shown() {
 #[tokio::test]
 async fn what_goes_wrong_is_said_with_what_to_do() {
     let gateway = Gateway::start(&[]).await;
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let nobody = format!("http://{free}");
     for (arguments, admin, words) in [
-        (&["flush"][..], &nobody, ["cannot be reached", "offpeak serve"]),
-        (&["deferrals", "show", UNKNOWN], &gateway.admin, ["no such deferral", ""]),
-        (&["deferrals", "cancel", UNKNOWN], &gateway.admin, ["no such deferral", ""]),
-        (&["deferrals", "list", "--after-id", UNKNOWN], &gateway.url, ["check --admin", "404"]),
+        (&["flush"][..], NOBODY, ["cannot be reached", "offpeak serve"]),
+        (&["deferrals", "show", UNKNOWN], gateway.admin.as_str(), ["no such deferral", ""]),
+        (&["deferrals", "cancel", UNKNOWN], gateway.admin.as_str(), ["no such deferral", ""]),
+        (&["deferrals", "list", "--after-id", UNKNOWN], gateway.url.as_str(), ["check --admin", "404"]),
     ] {
         let output = output(&mut offpeak(&[arguments, &["--admin", admin]].concat())).await;
         let complaint = text(&output.stderr);
