@@ -7,5 +7,6 @@ mod it {
     mod floor_plan;
     mod live;
     mod postgres;
+    mod store;
     mod wire;
 }
