@@ -10,8 +10,8 @@ use crate::store::engine::{read, write};
 use crate::store::packing::Packed;
 use crate::store::{Store, StoreError};
 
-/// A page ends early once its answers, packed, come to this: a thousand large Messages would not fit in memory.
-const PAGE_PACKED_BYTES: usize = 8_000_000;
+/// A page ends early once its answers, unpacked, come to this: a thousand large Messages would not fit in memory.
+const PAGE_BYTES: usize = 8_000_000;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,12 +102,6 @@ struct DeferralRow {
     live_nanousd: Option<NanoUsd>,
 }
 
-impl DeferralRow {
-    fn packed_bytes(&self) -> usize {
-        self.body.as_ref().map_or(0, Vec::len)
-    }
-}
-
 impl Store {
     /// The deferral with this id, if there is one that the asker may see.
     ///
@@ -140,7 +134,7 @@ impl Store {
             PageCursor::After(id) => (OLDER, id),
             PageCursor::Before(id) => (NEWER, id),
         };
-        let mut found: Vec<DeferralRow> = Vec::new();
+        let mut deferrals: Vec<Deferral> = Vec::new();
         let mut bytes = 0;
         let mut has_more = false;
         read!(self, tx => {
@@ -153,19 +147,19 @@ impl Store {
                 .bind(i64::from(limit) + 1)
                 .fetch(&mut *tx);
             while let Some(row) = rows.try_next().await? {
-                let is_full = found.len() == limit as usize || bytes >= PAGE_PACKED_BYTES;
+                let is_full = deferrals.len() == limit as usize || bytes >= PAGE_BYTES;
                 if is_full {
                     has_more = true;
                     break;
                 }
-                bytes += row.packed_bytes();
-                found.push(row);
+                let deferral = self.deferral_of(row)?;
+                bytes += deferral.answer.as_ref().map_or(0, |answer| answer.body.len());
+                deferrals.push(deferral);
             }
         });
         if matches!(cursor, PageCursor::Before(_)) {
-            found.reverse();
+            deferrals.reverse();
         }
-        let deferrals = found.into_iter().map(|row| self.deferral_of(row)).collect::<Result<_, _>>()?;
         Ok(Page { deferrals, has_more })
     }
 

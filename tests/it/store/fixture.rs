@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use offpeak::clock::Timestamp;
 use offpeak::domain::batch::BatchState;
 use offpeak::domain::body::Item;
@@ -90,8 +91,9 @@ impl Fixture {
 
     /// Makes calls durable, all of them new.
     pub(super) async fn accept(&self, calls: impl IntoIterator<Item = NewDeferral>) {
-        for call in calls {
-            assert_eq!(self.store.accept(call).await.unwrap(), Accepted::Fresh);
+        let outcomes = join_all(calls.into_iter().map(|call| self.store.accept(call))).await;
+        for outcome in outcomes {
+            assert_eq!(outcome.unwrap(), Accepted::Fresh);
         }
     }
 
