@@ -179,7 +179,17 @@ impl Raw {
         }
     }
 
-    /// The rows of a query, each with columns of text.
+    /// The one column of a query, all its rows joined.
+    pub(super) async fn bytes(&self, query: &str) -> Vec<u8> {
+        let query = AssertSqlSafe(query.to_owned());
+        let rows: Vec<Vec<u8>> = match self {
+            Self::Sqlite(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
+            Self::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
+        };
+        rows.concat()
+    }
+
+    /// The one column of a query, which is of text.
     pub(super) async fn texts(&self, query: &str) -> Vec<String> {
         let query = AssertSqlSafe(query.to_owned());
         match self {
