@@ -208,7 +208,7 @@ impl Raw {
     }
 }
 
-fn key() -> MasterKey {
+pub(super) fn key() -> MasterKey {
     MasterKey::parse(KEY).unwrap()
 }
 
