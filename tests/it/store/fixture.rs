@@ -85,6 +85,16 @@ impl Fixture {
         Self { store, raw, settings, _place }
     }
 
+    /// The store of a replica to which PostgreSQL sends the plan of each statement.
+    pub(super) async fn explaining(&self) -> Store {
+        const OPTIONS: &str = "options[session_preload_libraries]=auto_explain&options[auto_explain.log_min_duration]=0\
+            &options[client_min_messages]=log";
+        let Location::Postgres(url) = &self.settings.url else { panic!("only PostgreSQL explains by itself") };
+        let joint = if url.contains('?') { '&' } else { '?' };
+        let settings = Settings { url: Location::Postgres(format!("{url}{joint}{OPTIONS}")), ..self.settings.clone() };
+        Store::open(&settings, vault()).await.unwrap()
+    }
+
     pub(super) fn location(&self) -> &Location {
         &self.settings.url
     }
