@@ -40,7 +40,7 @@ create table batch (
     check (state not in ('submitted', 'ended', 'ingested') or provider_id is not null)
 );
 
-create index batch_due on batch (state, due_at) where state in ('building', 'uncertain', 'submitted', 'ended');
+create index batch_due on batch (state, due_at);
 create index batch_lane on batch (lane_id) where state in ('building', 'uncertain', 'submitted', 'ended');
 
 -- The narrow, changing part of a deferral. No foreign key leads from here to its lane or batch: they are
@@ -77,7 +77,7 @@ create index deferral_batched on deferral (batch_id, id) where state = 'batched'
 create index deferral_open on deferral (lane_id) where completed_at is null;
 create index deferral_completed on deferral (completed_at, id) where completed_at is not null;
 create index deferral_tenant on deferral (tenant, id);
-create index deferral_body on deferral (body_hash);
+create index deferral_body on deferral (body_hash, tenant, id);
 create unique index deferral_idempotency on deferral (tenant, idempotency_key) where idempotency_key is not null;
 
 -- The item as it goes into a batch; written once. codec: 1 zstd, 2 zstd and sealed.
