@@ -64,7 +64,7 @@ pub struct Page {
 
 /// Every select of a deferral begins like this; a macro, because statements are put together at compile time.
 macro_rules! select_deferral {
-    ($rest:literal) => {
+    ($($rest:literal),+) => {
         concat!(
             "select deferral.id, deferral.tenant, deferral.state, deferral.model, deferral.workload,
                  deferral.reference, deferral.group_name, deferral.accepted_at, deferral.deadline_at,
@@ -74,7 +74,7 @@ macro_rules! select_deferral {
              left join batch on batch.id = deferral.batch_id
              left join outcome on outcome.deferral_id = deferral.id
              left join entry on entry.deferral_id = deferral.id ",
-            $rest
+            $($rest),+
         )
     };
 }
@@ -129,10 +129,14 @@ impl Store {
         cursor: PageCursor,
         limit: u32,
     ) -> Result<Page, StoreError> {
+        let (older, newer) = match scope {
+            Scope::Tenant(_) => (OLDER_OF_TENANT, NEWER_OF_TENANT),
+            Scope::All => (OLDER_OF_ALL, NEWER_OF_ALL),
+        };
         let (statement, edge) = match cursor {
-            PageCursor::Newest => (OLDER, DeferralId(uuid::Uuid::max())),
-            PageCursor::After(id) => (OLDER, id),
-            PageCursor::Before(id) => (NEWER, id),
+            PageCursor::Newest => (older, DeferralId(uuid::Uuid::max())),
+            PageCursor::After(id) => (older, id),
+            PageCursor::Before(id) => (newer, id),
         };
         let mut deferrals: Vec<Deferral> = Vec::new();
         let mut bytes = 0;
@@ -244,14 +248,25 @@ impl Store {
     }
 }
 
-const OLDER: &str = select_deferral!(
-    "where deferral.id < $1 and ($2 is null or deferral.tenant = $2) and ($3 is null or deferral.state = $3)
-       and ($4 is null or deferral.workload = $4) and ($5 is null or deferral.group_name = $5)
-     order by deferral.id desc limit $6"
-);
+/// A page in one direction and of one scope: with "all or this tenant" in one text, SQLite would look for a tenant's
+/// deferrals among everybody's.
+macro_rules! page {
+    ($scope:literal, $edge:literal, $order:literal) => {
+        select_deferral!(
+            "where ",
+            $scope,
+            " and ",
+            $edge,
+            " and ($3 is null or deferral.state = $3) and ($4 is null or deferral.workload = $4)
+                and ($5 is null or deferral.group_name = $5)
+              order by deferral.id ",
+            $order,
+            " limit $6"
+        )
+    };
+}
 
-const NEWER: &str = select_deferral!(
-    "where deferral.id > $1 and ($2 is null or deferral.tenant = $2) and ($3 is null or deferral.state = $3)
-       and ($4 is null or deferral.workload = $4) and ($5 is null or deferral.group_name = $5)
-     order by deferral.id limit $6"
-);
+const OLDER_OF_TENANT: &str = page!("deferral.tenant = $2", "deferral.id < $1", "desc");
+const NEWER_OF_TENANT: &str = page!("deferral.tenant = $2", "deferral.id > $1", "asc");
+const OLDER_OF_ALL: &str = page!("$2 is null", "deferral.id < $1", "desc");
+const NEWER_OF_ALL: &str = page!("$2 is null", "deferral.id > $1", "asc");

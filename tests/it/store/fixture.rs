@@ -1,5 +1,6 @@
 //! A store on a fresh database of either engine, with calls and batches to try it on.
 
+use std::any::Any;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -35,20 +36,15 @@ pub(super) struct Fixture {
     pub(super) store: Store,
     pub(super) raw: Raw,
     settings: Settings,
-    _place: Place,
-}
-
-/// What goes when the test ends.
-enum Place {
-    Sqlite(#[expect(dead_code, reason = "held until the test ends")] TempDir),
-    Postgres(#[expect(dead_code, reason = "held until the test ends")] TestDatabase),
+    /// What goes when the test ends.
+    _place: Box<dyn Any>,
 }
 
 impl Fixture {
     pub(super) async fn sqlite() -> Self {
         let folder = TempDir::new().unwrap();
         let location = Location::Sqlite(folder.path().join("offpeak.db"));
-        Self::open(location, Place::Sqlite(folder)).await
+        Self::open(location, Box::new(folder)).await
     }
 
     pub(super) async fn postgres() -> Self {
@@ -56,10 +52,10 @@ impl Fixture {
     }
 
     pub(super) async fn at(database: TestDatabase) -> Self {
-        Self::open(Location::Postgres(database.url()), Place::Postgres(database)).await
+        Self::open(Location::Postgres(database.url()), Box::new(database)).await
     }
 
-    async fn open(url: Location, place: Place) -> Self {
+    async fn open(url: Location, place: Box<dyn Any>) -> Self {
         let settings = Settings { url, master_key: KeySource::Given(key()), encrypt_bodies: false };
         let store = Store::open(&settings, vault()).await.unwrap();
         store.migrate().await.unwrap();
