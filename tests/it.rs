@@ -15,6 +15,7 @@ mod it {
     mod keys;
     mod lanes;
     mod live;
+    mod memory;
     mod outcomes;
     mod postgres;
     mod process;
