@@ -81,3 +81,29 @@ pub(super) fn faults_blocking(storage: &Storage, books: Option<&Books>) -> Vec<S
         asking.join().unwrap()
     })
 }
+
+#[tokio::test]
+#[should_panic(expected = "1 deferrals that are not final")]
+async fn what_is_left_open_is_told() {
+    let app = super::TestApp::start(super::Engine::Sqlite).await;
+    app.defer("Hi").await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "was submitted 2 times, and 1 is right")]
+async fn what_was_submitted_twice_is_told() {
+    let app = super::TestApp::start(super::Engine::Sqlite).await;
+    let id = app.defer("Hi").await;
+    app.finish().await;
+    let batch = format!(r#"{{"requests":[{{"custom_id":"{id}","params":{}}}]}}"#, super::body("Hi"));
+    app.post("/v1/messages/batches").body(batch).send().await.expect(200);
+}
+
+#[tokio::test]
+#[should_panic(expected = "could not be made durable")]
+async fn an_error_in_the_log_is_told() {
+    let app = super::TestApp::start(super::Engine::Sqlite).await;
+    app.storage().change("alter table payload rename to gone").await;
+    app.tagged(super::body("Hi")).send().await.expect(503);
+    app.storage().change("alter table gone rename to payload").await;
+}
