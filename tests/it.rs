@@ -17,6 +17,7 @@ mod it {
     mod keys;
     mod lanes;
     mod live;
+    mod memory;
     mod outcomes;
     mod postgres;
     mod process;
