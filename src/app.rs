@@ -18,9 +18,11 @@ use crate::http::{Gateway, Rooms, admin_routes, listen};
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::nudge::Bells;
 use crate::poll::Poll;
 use crate::provider::{ModelKnowledge, Provider};
+use crate::rescue::Rescue;
 use crate::retain::Retain;
 use crate::secret::Vault;
 use crate::settings::Settings;
@@ -83,9 +85,26 @@ impl App {
                 clock.clone(),
                 settings.flush.clone(),
                 nudges.built.clone(),
+                bells.clone(),
             ),
             poll: Poll::new(store.clone(), provider.clone(), clock.clone(), settings.poll, nudges.ended.clone()),
-            ingest: Ingest::new(store.clone(), provider.clone(), clock.clone(), settings.ingest, prices, bells.clone()),
+            ingest: Ingest::new(
+                store.clone(),
+                provider.clone(),
+                clock.clone(),
+                settings.ingest,
+                prices.clone(),
+                bells.clone(),
+            ),
+            rescue: Rescue::new(
+                store.clone(),
+                provider.clone(),
+                clock.clone(),
+                settings.rescue,
+                prices,
+                bells.clone(),
+                nudges.rescue.clone(),
+            ),
             retain: Retain::new(store.clone(), clock.clone(), settings.retain),
         };
         let models = ModelKnowledge::new(provider, clock.clone());
@@ -96,7 +115,9 @@ impl App {
             clock,
             settled: bells,
             flush: nudges.flush.clone(),
+            rescue: crew.rescue.clone(),
             health: health.clone(),
+            metrics: Metrics::default(),
             admin_token: settings.admin.token.clone(),
         };
 
@@ -113,6 +134,11 @@ impl App {
         app.start_workers(workers, &nudges, patience).await?;
         app.open_doors(gateway_door, admin_door, &settings.admin);
         Ok(app)
+    }
+
+    /// Takes over what may change while the gateway runs: the keys that it issues.
+    pub fn reload(&self, settings: &Settings) {
+        self.rooms.intake.replace_keys(&settings.intake.keys);
     }
 
     /// Stops accepting, lets streams end within the grace and workers their bite, and closes the store.

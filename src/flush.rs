@@ -7,7 +7,7 @@ mod submit;
 
 use crate::clock::Clock;
 use crate::domain::id::BatchId;
-use crate::nudge::Nudge;
+use crate::nudge::{Bells, Nudge};
 use crate::provider::{Envelope, Provider};
 use crate::store::{Limits, Store, StoreError};
 
@@ -25,12 +25,21 @@ pub struct Flush {
     settings: Settings,
     /// Wakes whoever sends what was built.
     built: Nudge,
+    /// Rings for those who wait for a result.
+    settled: Bells,
 }
 
 impl Flush {
     /// All that flushing needs.
-    pub fn new(store: Store, provider: Provider, clock: Clock, settings: Settings, built: Nudge) -> Self {
-        Self { store, provider, clock, settings, built }
+    pub fn new(
+        store: Store,
+        provider: Provider,
+        clock: Clock,
+        settings: Settings,
+        built: Nudge,
+        settled: Bells,
+    ) -> Self {
+        Self { store, provider, clock, settings, built, settled }
     }
 
     /// One look: builds the batches that are due. Says whether there may be more to do at once.

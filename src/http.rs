@@ -19,7 +19,9 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::intake::Intake;
 use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::nudge::{Bells, Nudge};
+use crate::rescue::Rescue;
 use crate::secret::Secret;
 use crate::store::Store;
 
@@ -41,8 +43,12 @@ pub struct Rooms {
     pub settled: Bells,
     /// Wakes whoever builds batches.
     pub flush: Nudge,
+    /// Sends live what is promoted.
+    pub rescue: Rescue,
     /// What the workers say of themselves.
     pub health: Health,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The operator's token, if there is one.
     pub admin_token: Option<Secret>,
 }
@@ -54,6 +60,7 @@ fn own_routes(rooms: Rooms) -> Router {
         .route("/deferred/{id}", get(deferrals::show))
         .route("/deferred/{id}/message", get(deferrals::message))
         .route("/deferred/{id}/cancel", post(deferrals::cancel))
+        .route("/deferred/{id}/promote", post(deferrals::promote))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .fallback(error::no_such_path)
@@ -68,6 +75,7 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deferrals", get(admin::deferrals))
         .route("/api/deferrals/{id}", get(deferrals::show))
         .route("/api/deferrals/{id}/cancel", post(deferrals::cancel))
+        .route("/api/deferrals/{id}/promote", post(deferrals::promote))
         .route("/api/batches", get(admin::batches))
         .route("/api/flush", post(admin::flush))
         .fallback(error::no_such_path)
@@ -75,6 +83,7 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .layer(axum::middleware::from_fn_with_state(admin::Guard::new(settings), admin::guard));
     Router::new()
         .merge(api)
+        .route("/metrics", get(admin::metrics))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .with_state(rooms)

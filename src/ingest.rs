@@ -54,6 +54,8 @@ enum Reading {
     Gone,
     /// It broke off.
     Broken(ProviderError),
+    /// It is somebody else's batch.
+    Foreign,
 }
 
 impl Ingest {
@@ -85,6 +87,10 @@ impl Ingest {
         match self.read(&batch, &lane).await? {
             Reading::Whole(results) if self.is_short(&batch, &lane, results).await => self.fetch_again(&batch).await?,
             Reading::Whole(_) | Reading::Gone => self.finish(&batch).await?,
+            Reading::Foreign => {
+                tracing::warn!(batch.id = %batch.claim.batch, "a batch was taken for ours and is not: looking again");
+                self.store.batch_mistaken(batch.claim, self.clock.now()).await?;
+            }
             Reading::Broken(error) => {
                 let id = batch.claim.batch;
                 tracing::warn!(batch.id = %id, error = &error as &dyn Error, "results did not come whole");
@@ -104,6 +110,7 @@ impl Ingest {
         };
         let (mut chunk, mut chunk_bytes) = (Vec::new(), 0);
         let mut seen = HashSet::new();
+        let mut is_unconfirmed = batch.adopted;
         loop {
             let line = match results.next().await {
                 Ok(line) => line,
@@ -114,7 +121,15 @@ impl Ingest {
             };
             let Some(line) = line else { break };
             // A line with a name that is none of ours belongs to nobody here.
-            let Some(id) = DeferralId::parse(&line.custom_id) else { continue };
+            let id = DeferralId::parse(&line.custom_id);
+            if is_unconfirmed {
+                // Whose the first item is, all are: a batch is made in one piece.
+                if !self.confirm(batch, id).await? {
+                    return Ok(Reading::Foreign);
+                }
+                is_unconfirmed = false;
+            }
+            let Some(id) = id else { continue };
             seen.insert(id);
             chunk_bytes += weight(&line);
             chunk.push((id, line.result));
@@ -130,6 +145,15 @@ impl Ingest {
         Ok(Reading::Whole(seen.len() as u64))
     }
 
+    /// Whether a batch out of the provider's list is the one that it was taken for.
+    async fn confirm(&self, batch: &ClaimedBatch, id: Option<DeferralId>) -> Result<bool, StoreError> {
+        let is_ours = match id {
+            Some(id) => self.store.is_member(batch.claim.batch, id).await?,
+            None => false,
+        };
+        Ok(is_ours && self.store.batch_confirmed(batch.claim).await?)
+    }
+
     async fn settle(&self, batch: &ClaimedBatch, chunk: Vec<(DeferralId, ItemResult)>) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mut settlements = Vec::with_capacity(chunk.len());
@@ -138,7 +162,7 @@ impl Ingest {
                 // Nothing that we know of a call can change what a Message means for it.
                 ItemResult::Succeeded(message) => decide::succeeded(message, &self.prices, now),
                 other => match self.store.open_member(batch.claim.batch, id).await? {
-                    Some(member) => decide::without_message(other, &member, self.settings.max_attempts, now),
+                    Some(member) => decide::without_message(Some(other), &member, &self.settings, now),
                     None => continue,
                 },
             };
@@ -186,7 +210,7 @@ impl Ingest {
             tracing::warn!(batch.id = %batch.claim.batch, items = missing.len(), "items without a result");
             let settle = |member: &Member| Settlement {
                 id: member.id,
-                verdict: decide::missing(member, self.settings.max_attempts, now),
+                verdict: decide::without_message(None, member, &self.settings, now),
             };
             self.bring_in(batch, &missing.iter().map(settle).collect::<Vec<_>>()).await?;
         }

@@ -9,10 +9,10 @@
 //! ```text
 //! roof      main  cli  app  settings
 //! floor 4   http  workers  simulator              doors: they call rooms, rooms never call them
-//! floor 3   live  intake  flush  poll  ingest     what Offpeak does
+//! floor 3   live  intake  flush  poll  ingest  rescue  retain     what Offpeak does
 //! floor 2   store  provider                       the only two that talk to something outside
 //! floor 1   domain                                the words: no I/O, no async, no clock
-//! ground    encoding  health  nudge  secret  telemetry, and below them the clock
+//! ground    encoding  health  metrics  nudge  secret  telemetry, and below them the clock
 //! ```
 //!
 //! A call comes in through [`http`]. [`intake`] decides what becomes of it: [`live`] relays it byte for
@@ -32,6 +32,7 @@ pub mod http;
 pub mod ingest;
 pub mod intake;
 pub mod live;
+pub mod metrics;
 pub mod nudge;
 pub mod poll;
 pub mod provider;

@@ -2,12 +2,14 @@
 
 mod settings;
 
+use std::error::Error;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 
 use crate::clock::{Clock, Timestamp};
 use crate::domain::batch::BatchState;
+use crate::domain::lane::Lane;
 use crate::nudge::Nudge;
 use crate::provider::{Provider, ProviderError};
 use crate::store::{ClaimedBatch, Store, StoreError};
@@ -78,6 +80,7 @@ impl Poll {
             }
         };
         if !has_ended {
+            self.stop_if_useless(&batch, &lane, provider_id).await?;
             return self.look_later(&batch).await;
         }
         if self.store.batch_ended(batch.claim, self.clock.now()).await? {
@@ -85,6 +88,24 @@ impl Poll {
             self.ended.wake();
         }
         Ok(())
+    }
+
+    /// Asks the provider to stop a batch that nobody waits for any more: what has not run yet is not billed.
+    async fn stop_if_useless(&self, batch: &ClaimedBatch, lane: &Lane, provider_id: &str) -> Result<(), StoreError> {
+        // An adopted batch may be somebody else's.
+        if batch.cancel_requested || batch.adopted || self.store.batch_is_needed(batch.claim.batch).await? {
+            return Ok(());
+        }
+        match self.provider.cancel_batch(lane, provider_id).await {
+            Ok(_) => {
+                tracing::info!(batch.id = %batch.claim.batch, provider_id, "batch canceled: nobody needs it any more");
+                self.store.batch_cancel_requested(batch.claim).await.map(drop)
+            }
+            Err(error) => {
+                tracing::warn!(batch.id = %batch.claim.batch, error = &error as &dyn Error, "a batch is not canceled");
+                Ok(())
+            }
+        }
     }
 
     async fn look_later(&self, batch: &ClaimedBatch) -> Result<(), StoreError> {

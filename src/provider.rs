@@ -5,6 +5,7 @@
 mod batches;
 mod error;
 mod lines;
+mod messages;
 mod models;
 mod settings;
 
@@ -35,6 +36,8 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(120);
 pub struct Provider {
     client: reqwest::Client,
     base: Arc<str>,
+    /// How long a live call may take.
+    answer_limit: Duration,
 }
 
 /// The client could not be set up (no certificates to trust, say).
@@ -52,7 +55,8 @@ impl Provider {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_LIMIT)
-            .read_timeout(SILENCE_LIMIT)
+            // A live answer is silent until it is done.
+            .read_timeout(SILENCE_LIMIT.max(settings.timeout))
             .redirect(reqwest::redirect::Policy::none())
             // A create that was repeated behind our back would be a batch paid twice.
             .retry(reqwest::retry::never())
@@ -63,7 +67,8 @@ impl Provider {
         let client = builder.build()?;
         let scheme = url.scheme_str().unwrap_or("https");
         let authority = url.authority().map_or("", |authority| authority.as_str());
-        Ok(Self { client, base: format!("{scheme}://{authority}{}", settings.path_prefix()).into() })
+        let base = format!("{scheme}://{authority}{}", settings.path_prefix()).into();
+        Ok(Self { client, base, answer_limit: settings.timeout })
     }
 
     fn request(&self, method: Method, path: &str, lane: &Lane) -> Result<RequestBuilder, ProviderError> {

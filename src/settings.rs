@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::deferral::OnDeadline;
 use crate::domain::units::{DURATION_MAX, format_duration};
 use crate::http::{AdminSettings, GatewaySettings};
-use crate::rescue::OnDeadline;
 use crate::secret::{KeySource, MasterKey};
 use crate::store::Location;
 use crate::{flush, ingest, intake, poll, provider, rescue, retain, store, telemetry};
@@ -123,6 +123,7 @@ impl Settings {
     fn read(read: &mut Reader<'_>) -> Self {
         let linger = read.duration("batch.linger", Duration::ZERO..=DAY);
         let lease = read.duration("batch.lease", SECOND..=10 * MINUTE);
+        let on_deadline = on_deadline(read);
         let url = store_location(read);
         Self {
             gateway: GatewaySettings {
@@ -159,10 +160,11 @@ impl Settings {
                 max: read.duration("batch.poll_max", 10 * MILLISECOND..=HOUR),
                 lease,
             },
-            ingest: ingest::Settings { max_attempts: read.integer("batch.max_attempts", 1..=100), lease },
+            ingest: ingest::Settings { max_attempts: read.integer("batch.max_attempts", 1..=100), on_deadline, lease },
             rescue: rescue::Settings {
-                on_deadline: on_deadline(read),
+                on_deadline,
                 lead: read.duration("defer.rescue_lead", Duration::ZERO..=DAY),
+                lease,
             },
             retain: retain::Settings { retention: read.duration("defer.retention", SECOND..=DURATION_MAX) },
             telemetry: telemetry::Settings {

@@ -8,6 +8,7 @@ use crate::flush::Flush;
 use crate::ingest::Ingest;
 use crate::nudge::Nudge;
 use crate::poll::Poll;
+use crate::rescue::Rescue;
 use crate::retain::Retain;
 use crate::store::StoreError;
 
@@ -22,6 +23,8 @@ pub struct Crew {
     pub poll: Poll,
     /// Brings their results home.
     pub ingest: Ingest,
+    /// Sends live what no batch brings home in time.
+    pub rescue: Rescue,
     /// Deletes what need not be kept.
     pub retain: Retain,
 }
@@ -35,6 +38,8 @@ pub struct Nudges {
     pub built: Nudge,
     /// A batch has ended.
     pub ended: Nudge,
+    /// A call is to be sent live.
+    pub rescue: Nudge,
 }
 
 /// One line of the timetable.
@@ -76,6 +81,17 @@ pub fn timetable(crew: &Crew, nudges: &Nudges, patience: Duration) -> Vec<Worker
                 it.reconcile_due().await
             }),
             worker("poll", look, LOOK_LIMIT, &Nudge::default(), &crew.poll, |it| async move { it.run().await }),
+            worker("endangered", SWEEP, LOOK_LIMIT, &Nudge::default(), &crew.rescue, |it| async move {
+                it.find_due().await
+            }),
+            worker(
+                "rescue",
+                SWEEP,
+                TRANSFER_LIMIT,
+                &nudges.rescue,
+                &crew.rescue,
+                |it| async move { it.send_due().await },
+            ),
             worker("retain", Duration::from_secs(60), LOOK_LIMIT, &Nudge::default(), &crew.retain, |it| async move {
                 it.run().await
             }),

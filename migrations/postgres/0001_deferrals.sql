@@ -12,7 +12,13 @@ create table lane (
     -- Until then nothing is sent with this lane's credential; why, and how often in a row.
     paused_until timestamptz,
     pause_reason text,
-    pauses integer not null default 0
+    -- What the provider answered, where it refuses the credential itself: its calls fail with that at their deadline.
+    pause_status integer,
+    pause_error text,
+    pauses integer not null default 0,
+    -- The same for calls that are rescued live.
+    live_paused_until timestamptz,
+    live_pauses integer not null default 0
 );
 
 create table batch (
@@ -31,6 +37,8 @@ create table batch (
     ended_at timestamptz,
     ingested_at timestamptz,
     cancel_requested boolean not null default false,
+    -- Found in the provider's list rather than answered to its creation: to be confirmed by its results.
+    adopted boolean not null default false,
     -- When a worker next looks. Whoever claims it moves this on: that is the lease, and it lapses by itself.
     due_at timestamptz not null,
     -- Goes up with every claim: who comes back late with an older one changes nothing.
@@ -42,6 +50,13 @@ create table batch (
 
 create index batch_due on batch (state, due_at) where state in ('building', 'uncertain', 'submitted', 'ended');
 create index batch_lane on batch (lane_id) where state in ('building', 'uncertain', 'submitted', 'ended');
+
+-- Batches of the provider that were taken for ours and turned out to be somebody else's.
+create table mismatch (
+    batch_id uuid not null,
+    provider_id text not null,
+    primary key (batch_id, provider_id)
+);
 
 -- The narrow, changing part of a deferral. No foreign key leads from here to its lane or batch: they are
 -- checked by the transactions that write them, and a check for each row costs a third of an accept.
@@ -63,17 +78,25 @@ create table deferral (
     queued_at timestamptz not null,
     batch_id uuid,
     attempts integer not null default 0,
+    -- When a live call for it is next due, which is also the lease of whoever makes it; how often it was claimed.
+    rescue_due_at timestamptz,
+    rescue_fence bigint not null default 0,
     cancel_requested boolean not null default false,
     completed_at timestamptz,
     served_by text check (served_by in ('batch', 'live')),
     check ((state in ('succeeded', 'failed', 'expired', 'canceled')) = (completed_at is not null)),
     check (completed_at is not null or lane_id is not null),
     check (state <> 'batched' or batch_id is not null),
+    check (state <> 'rescuing' or rescue_due_at is not null),
     check (state <> 'succeeded' or served_by is not null)
 );
 
 create index deferral_queued on deferral (lane_id, queued_at, id) where state = 'queued';
 create index deferral_batched on deferral (batch_id, id) where state = 'batched';
+create index deferral_rescuing on deferral (rescue_due_at) where state = 'rescuing';
+create index deferral_deadline on deferral (deadline_at) where state in ('queued', 'batched');
+create index deferral_promoted on deferral (rescue_due_at)
+    where state in ('queued', 'batched') and rescue_due_at is not null;
 create index deferral_open on deferral (lane_id) where completed_at is null;
 create index deferral_completed on deferral (completed_at, id) where completed_at is not null;
 create index deferral_tenant on deferral (tenant, id);
@@ -107,9 +130,11 @@ create table attempt (
     primary key (deferral_id, number)
 );
 
--- The ledger: what a call cost, and what it would have cost live. It outlives its deferral.
+-- The ledger: what a call cost, and what it would have cost live. It outlives its deferral. An answer that came when
+-- another was there already has an entry of its own: it was paid as well.
 create table entry (
-    deferral_id uuid primary key,
+    deferral_id uuid not null,
+    kind text not null check (kind in ('answer', 'late')),
     tenant text not null,
     workload text,
     model text not null,
@@ -123,6 +148,7 @@ create table entry (
     -- Billionths of a dollar; both or none, where the model has no known price.
     paid_nanousd bigint,
     live_nanousd bigint,
+    primary key (deferral_id, kind),
     check ((paid_nanousd is null) = (live_nanousd is null))
 );
 

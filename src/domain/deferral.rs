@@ -58,6 +58,17 @@ impl State {
     }
 }
 
+/// What becomes of a call without a result when its deadline comes near.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDeadline {
+    /// It is sent live.
+    Live,
+    /// It goes on waiting for its batch.
+    Wait,
+    /// It expires.
+    Expire,
+}
+
 /// Who gave the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
@@ -78,6 +89,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What the caller of an expired deferral gets.
+    pub fn expired(id: DeferralId) -> Self {
+        let message = "no batch had a result for this call before its deadline";
+        Self { status: 504, body: error_type::envelope("timeout_error", message, &id.to_string()) }
+    }
+
     /// What the caller of a canceled deferral gets.
     pub fn canceled(id: DeferralId) -> Self {
         let message = "this deferral was canceled before it had a result";
@@ -88,10 +105,19 @@ impl Answer {
 /// What a deferral cost beside what it would have cost live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// What was paid.
+    /// What was paid, for everything that came back.
     pub paid: NanoUsd,
     /// What the same answer costs live.
     pub live_price: NanoUsd,
+    /// The part of `paid` that went for an answer which came when there was one already.
+    pub paid_twice: NanoUsd,
+}
+
+impl Cost {
+    /// The cost of an answer without a second one.
+    pub fn once(paid: NanoUsd, live_price: NanoUsd) -> Self {
+        Self { paid, live_price, paid_twice: NanoUsd(0) }
+    }
 }
 
 /// A deferral as its caller sees it.
@@ -129,6 +155,25 @@ pub struct Deferral {
     pub answer: Option<Answer>,
     /// What it cost, where the model has a known price.
     pub cost: Option<Cost>,
+    /// Its submissions, if they were asked for.
+    pub history: Option<Vec<Attempt>>,
+}
+
+/// One submission of a deferral.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// Which it was, from 1.
+    pub number: u32,
+    /// Whether it went into a batch or live.
+    pub served_by: &'static str,
+    /// The provider's id of the batch.
+    pub batch_id: Option<String>,
+    /// What it came to; for the last one, where the deferral stands.
+    pub outcome: String,
+    /// The provider's error type, where there is one.
+    pub error_type: Option<String>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
 }
 
 impl Serialize for Deferral {
@@ -164,6 +209,9 @@ impl Serialize for Deferral {
         object.serialize_field("message", &raw(succeeded)?)?;
         object.serialize_field("error", &raw(!succeeded)?)?;
         object.serialize_field("cost", &self.cost.map(CostView))?;
+        if let Some(history) = &self.history {
+            object.serialize_field("history", history)?;
+        }
         object.end()
     }
 }
@@ -172,10 +220,13 @@ struct CostView(Cost);
 
 impl Serialize for CostView {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("Cost", 3)?;
+        let mut object = serializer.serialize_struct("Cost", 4)?;
         object.serialize_field("currency", "USD")?;
         object.serialize_field("paid", &self.0.paid)?;
         object.serialize_field("live_price", &self.0.live_price)?;
+        if self.0.paid_twice != NanoUsd(0) {
+            object.serialize_field("paid_twice", &self.0.paid_twice)?;
+        }
         object.end()
     }
 }
@@ -202,6 +253,7 @@ mod tests {
             served_by: None,
             answer: None,
             cost: None,
+            history: None,
         }
     }
 
@@ -213,7 +265,7 @@ mod tests {
     #[test]
     fn an_answer_is_shown_in_its_own_text() {
         let body = r#"{ "a": 1.0, "a":1e5 }"#.to_owned();
-        let cost = Some(Cost { paid: NanoUsd(12_300_000), live_price: NanoUsd(24_600_000) });
+        let cost = Some(Cost::once(NanoUsd(12_300_000), NanoUsd(24_600_000)));
         let done = Deferral { state: State::Succeeded, answer: Some(Answer { status: 200, body }), cost, ..deferral() };
         let shown = serde_json::to_string(&done).unwrap();
         assert!(shown.contains(r#""message":{ "a": 1.0, "a":1e5 },"error":null"#), "{shown}");

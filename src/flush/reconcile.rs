@@ -1,8 +1,9 @@
 //! Reconciling: what became of a batch whose creation was not answered, or whose sender died.
 //!
 //! The provider's list tells ids, times and counts, not whose items a batch holds. A batch of ours is taken to be the
-//! one that was made after we began to send, holds as many items, and is no other batch of ours. Only when none has
-//! shown for `reconcile_wait` since nobody waits for the answer any more is it sent again.
+//! one that was made after we began to send, holds as many items, and is no other batch of ours. Its results confirm
+//! it, or show that it is somebody else's; then the search goes on. Only when none that may be it has shown for
+//! `reconcile_wait` since nobody waits for the answer any more is it sent again.
 
 use std::error::Error;
 use std::time::Duration;
@@ -48,12 +49,21 @@ impl Flush {
                 return self.store.batch_doubted(batch.claim, now, next_look).await.map(drop);
             }
         };
+        let mut may_be_elsewhere = false;
         for made in candidates(&listed, batch) {
             let (now, id) = (self.clock.now(), batch.claim.batch);
-            if self.store.batch_submitted(batch.claim, &made.id, now, now).await? {
+            if self.store.certain_others(id, &made.id).await? {
+                continue;
+            }
+            if self.store.batch_submitted(batch.claim, &made.id, true, now, now).await? {
                 tracing::info!(batch.id = %id, provider_id = made.id, "batch found in the provider's list");
                 return Ok(());
             }
+            // Another uncertain batch of ours was taken for it; until its results have said so, this may be the one.
+            may_be_elsewhere = true;
+        }
+        if may_be_elsewhere {
+            return self.store.batch_doubted(batch.claim, now, next_look).await.map(drop);
         }
         let doubted_at = batch.doubted_at.unwrap_or(now);
         if now >= doubted_at.plus(self.settings.reconcile_wait) && batch.doubted_at.is_some() {

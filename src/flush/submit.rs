@@ -23,7 +23,7 @@ use crate::domain::id::{BatchId, DeferralId};
 use crate::domain::lane::Lane;
 use crate::flush::Flush;
 use crate::provider::{Envelope, ProviderBatch, ProviderError, Refusal};
-use crate::store::{ClaimedBatch, Settlement, Store, StoreError, Verdict};
+use crate::store::{ClaimedBatch, Member, Settlement, Store, StoreError, Verdict};
 
 /// The first look at a batch follows this soon after its answer was lost.
 const FIRST_DOUBT: Duration = Duration::from_secs(1);
@@ -35,6 +35,12 @@ const BACKOFF_CAP: Duration = Duration::from_secs(5 * 60);
 /// Waits of a credential that the provider refuses: it is tried rarely, in case the operator mends it.
 const PARK_FIRST: Duration = Duration::from_secs(60);
 const PARK_CAP: Duration = Duration::from_secs(60 * 60);
+
+/// A batch of this many calls or fewer is not halved for want of room: it is small already.
+const HALVE_ABOVE: u32 = 100;
+
+/// Calls that fail in one transaction.
+const FAIL_AT_ONCE: u32 = 1_000;
 
 /// How far apart the provider's first look at a batch and ours may be.
 const POLL_FIRST: Duration = Duration::from_secs(1);
@@ -57,14 +63,14 @@ impl Flush {
             tracing::error!(batch.id = %batch.claim.batch, "the lane of a batch is gone");
             return self.store.release(batch.claim, self.clock.now().plus(BACKOFF_CAP)).await.map(drop);
         };
-        if self.store.open_members(batch.claim.batch, None, 1).await?.is_empty() {
-            return self.store.batch_void(batch.claim).await.map(drop);
-        }
-        if !self.store.batch_sending(batch.claim, self.clock.now()).await? {
-            return Ok(());
-        }
-        let outcome = self.create(batch, &lane).await?;
-        self.record(batch, outcome).await
+        let Some((items, bytes)) = self.store.batch_sending(batch.claim, self.clock.now()).await? else {
+            // All members have left, or another replica has the claim; only the first lets it be voided.
+            let all_have_left = self.store.open_members(batch.claim.batch, None, 1).await?.is_empty();
+            return if all_have_left { self.store.batch_void(batch.claim).await.map(drop) } else { Ok(()) };
+        };
+        let batch = ClaimedBatch { item_count: items, item_bytes: bytes, ..batch.clone() };
+        let outcome = self.create(&batch, &lane).await?;
+        self.record(&batch, outcome).await
     }
 
     /// Sends the create and renews the lease until it is answered.
@@ -97,7 +103,7 @@ impl Flush {
         let id = batch.claim.batch;
         match outcome {
             Ok(made) => {
-                self.store.batch_submitted(batch.claim, &made.id, now, now.plus(POLL_FIRST)).await?;
+                self.store.batch_submitted(batch.claim, &made.id, false, now, now.plus(POLL_FIRST)).await?;
                 self.store.resume_lane(batch.lane).await?;
                 tracing::info!(batch.id = %id, provider_id = made.id, items = batch.item_count, "batch submitted");
             }
@@ -121,39 +127,70 @@ impl Flush {
     /// The provider has answered that it made no batch.
     async fn refused(&self, batch: &ClaimedBatch, refusal: &Refusal, now: Timestamp) -> Result<(), StoreError> {
         match refusal.status {
-            400 | 413 if batch.item_count > 1 => {
-                let halves = [BatchId::new(now), BatchId::new(now)];
-                self.store.batch_split(batch.claim, halves, now).await?;
-                self.built.wake();
-            }
-            400 | 413 => self.fail_alone(batch, refusal, now).await?,
-            401..=404 => {
+            _ if is_for_credential(refusal) => {
                 let pauses = self.store.lane_pauses(batch.lane).await?;
                 let until = now.plus(backoff::exponential(pauses, PARK_FIRST, PARK_CAP));
-                self.store.pause_lane(batch.lane, until, &refusal.kind).await?;
+                let answer = Answer { status: refusal.status, body: refusal.body.clone() };
+                self.store.pause_lane(batch.lane, until, &refusal.kind, Some(&answer)).await?;
                 self.store.batch_not_sent(batch.claim, until).await?;
             }
-            _ => {
+            400 if is_for_all(refusal) => self.fail_members(batch, refusal, now).await?,
+            400 | 413 if batch.item_count > 1 => self.split(batch, now, now).await?,
+            400 | 413 => self.fail_members(batch, refusal, now).await?,
+            status => {
                 // Without a date to come back at, a 429 is a spend limit, which lasts.
-                let cap = if refusal.status == 429 && refusal.retry_after.is_none() { PARK_CAP } else { BACKOFF_CAP };
+                let cap = if status == 429 && refusal.retry_after.is_none() { PARK_CAP } else { BACKOFF_CAP };
                 let own = backoff::exponential(batch.looks, BACKOFF_FIRST, cap);
                 let until = now.plus(refusal.retry_after.map_or(own, |asked| asked.min(PARK_CAP)));
-                self.store.pause_lane(batch.lane, until, &refusal.kind).await?;
-                self.store.batch_not_sent(batch.claim, until).await?;
+                self.store.pause_lane(batch.lane, until, &refusal.kind, None).await?;
+                if status == 429 && batch.looks > 0 && batch.item_count > HALVE_ABOVE {
+                    // Refused again after waiting: the provider's own queue may have no room for so many at once.
+                    self.split(batch, now, until).await?;
+                } else {
+                    self.store.batch_not_sent(batch.claim, until).await?;
+                }
             }
         }
         Ok(())
     }
 
-    /// The one call of this batch is to blame: it fails, with the provider's words.
-    async fn fail_alone(&self, batch: &ClaimedBatch, refusal: &Refusal, now: Timestamp) -> Result<(), StoreError> {
-        let answer = Answer { status: ErrorType::read(&refusal.body).status(), body: refusal.body.clone() };
-        for member in self.store.open_members(batch.claim.batch, None, 1).await? {
-            let verdict = Verdict::Final { state: State::Failed, answer: answer.clone(), bill: None };
-            self.store.settle(batch.claim.batch, &[Settlement { id: member.id, verdict }], now).await?;
-        }
-        self.store.batch_void(batch.claim).await.map(drop)
+    async fn split(&self, batch: &ClaimedBatch, now: Timestamp, due: Timestamp) -> Result<(), StoreError> {
+        let halves = [BatchId::new(now), BatchId::new(now)];
+        self.store.batch_split(batch.claim, halves, now, due).await?;
+        self.built.wake();
+        Ok(())
     }
+
+    /// Every call of this batch is to blame: it fails, with the provider's words.
+    async fn fail_members(&self, batch: &ClaimedBatch, refusal: &Refusal, now: Timestamp) -> Result<(), StoreError> {
+        let answer = Answer { status: ErrorType::read(&refusal.body).status(), body: refusal.body.clone() };
+        let failed = Verdict::Final { state: State::Failed, answer, bill: None };
+        loop {
+            let members = self.store.open_members(batch.claim.batch, None, FAIL_AT_ONCE).await?;
+            if members.is_empty() {
+                return self.store.batch_void(batch.claim).await.map(drop);
+            }
+            let settle = |member: &Member| Settlement { id: member.id, verdict: failed.clone() };
+            let settlements: Vec<Settlement> = members.iter().map(settle).collect();
+            let fresh = self.store.settle(batch.claim.batch, &settlements, now).await?;
+            self.settled.ring(fresh.into_iter().map(|id| id.0));
+        }
+    }
+}
+
+/// Whether the credential, or the account behind it, is refused rather than what was sent with it.
+fn is_for_credential(refusal: &Refusal) -> bool {
+    // Some come as a plain 400: an account on hold by its code, the account's own spend limit by its words alone.
+    let on_account = ["organization_on_hold", "cmek_key_disabled", "claude_code_key_creator_not_member", "usage limit"];
+    matches!(refusal.status, 401..=404)
+        || (refusal.status == 400 && on_account.iter().any(|mark| refusal.body.contains(mark)))
+}
+
+/// Whether a 400 is about what all calls of the batch share, so that none of its parts would fare better.
+fn is_for_all(refusal: &Refusal) -> bool {
+    ["anthropic-beta", "anthropic-version", "anthropic-workspace-id", "anthropic-user-profile-id"]
+        .iter()
+        .any(|header| refusal.body.contains(header))
 }
 
 /// The body of a create, read from the store as it goes out.
@@ -168,4 +205,31 @@ fn envelope(store: Store, batch: BatchId) -> impl Stream<Item = Result<Bytes, St
         Ok(Some((Bytes::from(text), (store, Some(last)))))
     });
     stream::iter([Ok(Envelope::open())]).chain(items).chain(stream::iter([Ok(Envelope::close())]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::error_type::{detailed_envelope, envelope as error};
+
+    fn refusal(status: u16, body: String) -> Refusal {
+        Refusal { status, kind: ErrorType::read(&body).as_str().to_owned(), body, retry_after: None }
+    }
+
+    #[test]
+    fn what_concerns_the_account_is_told_from_what_concerns_the_calls() {
+        let plain = |message: &str| error("invalid_request_error", message, "req_1");
+        let on_hold = detailed_envelope("invalid_request_error", "on hold", Some("organization_on_hold"), "req_1");
+        let of_account = [
+            refusal(401, error("authentication_error", "invalid key", "req_1")),
+            refusal(403, error("permission_error", "no", "req_1")),
+            refusal(400, on_hold),
+            refusal(400, plain("You have reached your specified workspace API usage limits: usage limit")),
+        ];
+        assert!(of_account.iter().all(is_for_credential));
+        let of_calls = refusal(400, plain("requests.7.custom_id: too long"));
+        assert!(!is_for_credential(&of_calls) && !is_for_all(&of_calls));
+        let of_headers = refusal(400, plain("Unexpected value(s) `x` for the `anthropic-beta` header"));
+        assert!(!is_for_credential(&of_headers) && is_for_all(&of_headers));
+    }
 }

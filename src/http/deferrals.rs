@@ -28,8 +28,12 @@ pub(super) async fn show(
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    query::none(&uri)?;
-    json(StatusCode::OK, &find(&rooms, &scope, &id).await?)
+    let with_history = query::history(&uri)?;
+    let mut deferral = find(&rooms, &scope, &id).await?;
+    if with_history {
+        deferral.history = Some(rooms.store.history(&deferral).await.map_err(unavailable)?);
+    }
+    json(StatusCode::OK, &deferral)
 }
 
 /// `GET /deferred/{id}/message`
@@ -76,6 +80,19 @@ pub(super) async fn cancel(
         rooms.settled.ring([id.0]);
     }
     json(StatusCode::OK, &deferral)
+}
+
+/// `POST /deferred/{id}/promote`
+pub(super) async fn promote(
+    State(rooms): State<Rooms>,
+    Caller(scope): Caller,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    query::none(&uri)?;
+    let id = DeferralId::parse(&id).ok_or_else(ApiError::not_found)?;
+    let promoted = rooms.rescue.promote(id, &scope).await.map_err(unavailable)?;
+    json(StatusCode::OK, &promoted.ok_or_else(ApiError::not_found)?)
 }
 
 /// A page of the deferrals that the asker may see.

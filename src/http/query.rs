@@ -55,6 +55,20 @@ pub(super) fn wait_seconds(uri: &Uri) -> Result<u64, ApiError> {
     Ok(wait)
 }
 
+/// Whether the submissions are asked for: the only thing that a deferral can be asked.
+pub(super) fn history(uri: &Uri) -> Result<bool, ApiError> {
+    let mut history = false;
+    for (name, value) in pairs(uri)? {
+        match (name.as_str(), value.as_str()) {
+            ("history", "1") => history = true,
+            ("history", "0") => history = false,
+            ("history", _) => return Err(ApiError::invalid_query("history must be 1 or 0")),
+            _ => return Err(unknown(&name, "history")),
+        }
+    }
+    Ok(history)
+}
+
 /// Nothing can be asked here.
 pub(super) fn none(uri: &Uri) -> Result<(), ApiError> {
     match pairs(uri)?.first() {

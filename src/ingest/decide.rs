@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::domain::backoff;
-use crate::domain::deferral::{Answer, Cost, State};
-use crate::domain::error_type::{self, ErrorType};
+use crate::domain::deferral::{Answer, Cost, OnDeadline, State};
+use crate::domain::error_type::ErrorType;
 use crate::domain::price::{PriceTable, Tier};
 use crate::domain::usage::Billed;
+use crate::ingest::Settings;
 use crate::provider::ItemResult;
 use crate::store::{Bill, Member, Verdict};
 
@@ -19,56 +20,48 @@ const AGAIN_CAP: Duration = Duration::from_secs(10 * 60);
 pub(super) fn succeeded(message: String, prices: &PriceTable, now: Timestamp) -> Verdict {
     let bill = Billed::read(&message).map(|billed| {
         let price = |tier| prices.cost(&billed, tier, now);
-        let cost = price(Tier::Batch).zip(price(Tier::Live)).map(|(paid, live_price)| Cost { paid, live_price });
+        let cost = price(Tier::Batch).zip(price(Tier::Live)).map(|(paid, live)| Cost::once(paid, live));
         Bill { tokens: billed.tokens(), cost, model: billed.model }
     });
     Verdict::Final { state: State::Succeeded, answer: Answer { status: 200, body: message }, bill }
 }
 
-/// Something other than a Message came; nothing was billed.
-pub(super) fn without_message(result: ItemResult, member: &Member, max_attempts: u32, now: Timestamp) -> Verdict {
+/// Something other than a Message came, or (`None`) nothing at all; nothing was billed.
+pub(super) fn without_message(
+    result: Option<ItemResult>,
+    member: &Member,
+    settings: &Settings,
+    now: Timestamp,
+) -> Verdict {
     if member.cancel_requested {
-        return canceled(member);
+        return Verdict::Final { state: State::Canceled, answer: Answer::canceled(member.id), bill: None };
     }
-    match result {
-        ItemResult::Errored(envelope) => {
-            let error = ErrorType::read(&envelope);
-            if error.may_pass() && may_try_again(member, max_attempts, now) {
-                return again("errored", Some(error.as_str().to_owned()), member, now);
-            }
-            let answer = Answer { status: error.status(), body: envelope };
-            Verdict::Final { state: State::Failed, answer, bill: None }
-        }
-        ItemResult::Canceled => without_result("canceled", member, max_attempts, now),
-        ItemResult::Expired => without_result("expired", member, max_attempts, now),
-        // A Message is never without a message; should one come this way, it is as if it had not come.
-        ItemResult::Succeeded(_) => without_result("missing", member, max_attempts, now),
+    let (result, error) = match result {
+        Some(ItemResult::Errored(envelope)) => ("errored", Some(envelope)),
+        Some(ItemResult::Canceled) => ("canceled", None),
+        Some(ItemResult::Expired) => ("expired", None),
+        Some(ItemResult::Succeeded(_)) | None => ("missing", None),
+    };
+    let kind = error.as_deref().map(ErrorType::read);
+    let detail = kind.as_ref().map(|kind| kind.as_str().to_owned());
+    let failed = error.zip(kind.as_ref()).map(|(body, kind)| {
+        let answer = Answer { status: kind.status(), body };
+        Verdict::Final { state: State::Failed, answer, bill: None }
+    });
+    let expired = || Verdict::Final { state: State::Expired, answer: Answer::expired(member.id), bill: None };
+    match (failed, settings.on_deadline) {
+        (Some(failed), _) if kind.is_some_and(|kind| !kind.may_pass()) => failed,
+        _ if may_try_again(member, settings, now) => again(result, detail, member, now),
+        (_, OnDeadline::Live) => Verdict::Rescue { result, detail },
+        // Waiting longer would change nothing for a call that was tried often enough.
+        (Some(failed), OnDeadline::Wait) => failed,
+        (None, OnDeadline::Wait) | (_, OnDeadline::Expire) => expired(),
     }
 }
 
-/// Nothing came for this member, although its batch has ended.
-pub(super) fn missing(member: &Member, max_attempts: u32, now: Timestamp) -> Verdict {
-    if member.cancel_requested {
-        return canceled(member);
-    }
-    without_result("missing", member, max_attempts, now)
-}
-
-fn without_result(result: &'static str, member: &Member, max_attempts: u32, now: Timestamp) -> Verdict {
-    if may_try_again(member, max_attempts, now) {
-        return again(result, None, member, now);
-    }
-    let message = "no batch had a result for this call before its deadline";
-    let body = error_type::envelope("timeout_error", message, &member.id.to_string());
-    Verdict::Final { state: State::Expired, answer: Answer { status: 504, body }, bill: None }
-}
-
-fn canceled(member: &Member) -> Verdict {
-    Verdict::Final { state: State::Canceled, answer: Answer::canceled(member.id), bill: None }
-}
-
-fn may_try_again(member: &Member, max_attempts: u32, now: Timestamp) -> bool {
-    member.attempts.unsigned_abs() < max_attempts && now < member.deadline_at
+fn may_try_again(member: &Member, settings: &Settings, now: Timestamp) -> bool {
+    let has_time = now < member.deadline_at || settings.on_deadline == OnDeadline::Wait;
+    member.attempts.unsigned_abs() < settings.max_attempts && has_time
 }
 
 fn again(result: &'static str, detail: Option<String>, member: &Member, now: Timestamp) -> Verdict {
@@ -80,6 +73,7 @@ fn again(result: &'static str, detail: Option<String>, member: &Member, now: Tim
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::error_type;
     use crate::domain::id::DeferralId;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -93,31 +87,48 @@ mod tests {
         ItemResult::Errored(error_type::envelope(kind, "why", "req_1"))
     }
 
-    /// The state and status that a result leads to; `None` for another try.
-    fn outcome(result: ItemResult, member: &Member) -> Option<(State, u16)> {
-        match without_message(result, member, 3, NOW) {
-            Verdict::Final { state, answer, .. } => Some((state, answer.status)),
+    /// What a result leads to under a policy: a state and its status, `again`, or `rescue`.
+    fn outcome(result: Option<ItemResult>, member: &Member, on_deadline: OnDeadline) -> String {
+        let settings = Settings { max_attempts: 3, on_deadline, lease: Duration::ZERO };
+        match without_message(result, member, &settings, NOW) {
+            Verdict::Final { state, answer, .. } => format!("{} {}", state.as_str(), answer.status),
             Verdict::Again { queued_at, .. } => {
                 assert!(queued_at > NOW);
-                None
+                "again".into()
             }
+            Verdict::Rescue { .. } => "rescue".into(),
         }
     }
 
     #[test]
     fn what_can_pass_is_tried_again_while_attempts_and_deadline_allow() {
-        for result in [errored("api_error"), errored("overloaded_error"), ItemResult::Expired, ItemResult::Canceled] {
-            assert_eq!(outcome(result, &member(1, 1, false)), None);
+        use OnDeadline::{Expire, Live, Wait};
+        let overloaded = || Some(errored("overloaded_error"));
+        for result in
+            [Some(errored("api_error")), overloaded(), Some(ItemResult::Expired), Some(ItemResult::Canceled), None]
+        {
+            for policy in [Live, Wait, Expire] {
+                assert_eq!(outcome(result.clone(), &member(2, 1, false), policy), "again");
+            }
         }
-        assert_eq!(outcome(errored("api_error"), &member(3, 1, false)), Some((State::Failed, 500)));
-        assert_eq!(outcome(errored("overloaded_error"), &member(1, 0, false)), Some((State::Failed, 529)));
-        assert_eq!(outcome(ItemResult::Expired, &member(3, 1, false)), Some((State::Expired, 504)));
-        assert_eq!(outcome(ItemResult::Canceled, &member(1, 0, false)), Some((State::Expired, 504)));
+        for (late, result, policy, expected) in [
+            (member(3, 1, false), overloaded(), Live, "rescue"),
+            (member(1, 0, false), overloaded(), Live, "rescue"),
+            (member(3, 1, false), None, Live, "rescue"),
+            (member(3, 1, false), overloaded(), Wait, "failed 529"),
+            (member(1, 0, false), overloaded(), Wait, "again"),
+            (member(3, 1, false), Some(ItemResult::Expired), Wait, "expired 504"),
+            (member(3, 1, false), overloaded(), Expire, "expired 504"),
+            (member(1, 0, false), None, Expire, "expired 504"),
+        ] {
+            assert_eq!(outcome(result, &late, policy), expected);
+        }
     }
 
     #[test]
     fn what_cannot_pass_fails_at_once_with_the_providers_words() {
-        let verdict = without_message(errored("invalid_request_error"), &member(1, 1, false), 3, NOW);
+        let settings = Settings { max_attempts: 3, on_deadline: OnDeadline::Live, lease: Duration::ZERO };
+        let verdict = without_message(Some(errored("invalid_request_error")), &member(1, 1, false), &settings, NOW);
         let Verdict::Final { state, answer, bill } = verdict else { panic!("tried again") };
         assert_eq!((state, answer.status, bill.is_none()), (State::Failed, 400, true));
         assert_eq!(answer.body, error_type::envelope("invalid_request_error", "why", "req_1"));
@@ -126,9 +137,9 @@ mod tests {
     #[test]
     fn a_wish_to_cancel_is_met_unless_there_is_a_message() {
         for result in
-            [errored("api_error"), errored("invalid_request_error"), ItemResult::Expired, ItemResult::Canceled]
+            [Some(errored("api_error")), Some(errored("invalid_request_error")), Some(ItemResult::Expired), None]
         {
-            assert_eq!(outcome(result, &member(1, 1, true)), Some((State::Canceled, 410)));
+            assert_eq!(outcome(result, &member(1, 1, true), OnDeadline::Live), "canceled 410");
         }
         let prices = PriceTable::built_in().unwrap();
         let verdict = succeeded("{}".into(), &prices, NOW);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::deferral::OnDeadline;
+
 /// What to do with a call whose deadline is near, and what near is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -9,15 +11,6 @@ pub struct Settings {
     pub on_deadline: OnDeadline,
     /// How long before the deadline.
     pub lead: Duration,
-}
-
-/// What becomes of a call without a result when its deadline comes near.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnDeadline {
-    /// It is sent live.
-    Live,
-    /// It goes on waiting for its batch.
-    Wait,
-    /// It expires.
-    Expire,
+    /// After this silence another replica takes over.
+    pub lease: Duration,
 }

@@ -108,8 +108,8 @@ fn nothing_given_means_the_defaults() {
             lease: seconds(30),
         },
         poll: poll::Settings { min: seconds(10), max: seconds(120), lease: seconds(30) },
-        ingest: ingest::Settings { max_attempts: 5, lease: seconds(30) },
-        rescue: rescue::Settings { on_deadline: OnDeadline::Live, lead: seconds(900) },
+        ingest: ingest::Settings { max_attempts: 5, on_deadline: OnDeadline::Live, lease: seconds(30) },
+        rescue: rescue::Settings { on_deadline: OnDeadline::Live, lead: seconds(900), lease: seconds(30) },
         retain: retain::Settings { retention: seconds(30 * 86_400) },
         telemetry: telemetry::Settings { log: "info".into() },
     };
@@ -153,8 +153,8 @@ fn what_a_file_sets_arrives_where_it_steers() {
             lease: seconds(15),
         },
         poll: poll::Settings { min: Duration::from_millis(12), max: seconds(13), lease: seconds(15) },
-        ingest: ingest::Settings { max_attempts: 11, lease: seconds(15) },
-        rescue: rescue::Settings { on_deadline: OnDeadline::Expire, lead: seconds(240) },
+        ingest: ingest::Settings { max_attempts: 11, on_deadline: OnDeadline::Expire, lease: seconds(15) },
+        rescue: rescue::Settings { on_deadline: OnDeadline::Expire, lead: seconds(240), lease: seconds(15) },
         retain: retain::Settings { retention: seconds(7 * 86_400) },
         telemetry: telemetry::Settings { log: "info,offpeak=debug".into() },
     };

@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use sqlx::{PgConnection, SqliteConnection};
 use tokio::sync::oneshot;
-use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::clock::Timestamp;
 use crate::domain::body::Item;
@@ -110,13 +109,12 @@ impl Store {
         let (done, mut result) = oneshot::channel();
         self.accepting.push(Waiting { row: Row { new, lane, payload }, done });
 
-        // Whoever gets the turn commits for everybody who waits; the others find theirs done.
-        let _turn = self.accepting.turn.lock().await;
+        // Whoever gets the turn commits for everybody who waits; who is done by then leaves without a turn.
         loop {
-            match result.try_recv() {
-                Ok(outcome) => return outcome,
-                Err(TryRecvError::Empty) => self.commit(self.accepting.take_bite()).await,
-                Err(TryRecvError::Closed) => return Err(sqlx::Error::WorkerCrashed.into()),
+            tokio::select! {
+                biased;
+                outcome = &mut result => return outcome.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed.into())),
+                _turn = self.accepting.turn.lock() => self.commit(self.accepting.take_bite()).await,
             }
         }
     }

@@ -54,6 +54,10 @@ pub struct ClaimedBatch {
     pub submitted_at: Option<Timestamp>,
     /// How often it was looked at in its present state.
     pub looks: u32,
+    /// Whether its id is out of the provider's list, and not yet confirmed by its results.
+    pub adopted: bool,
+    /// Whether the provider was asked to stop it.
+    pub cancel_requested: bool,
 }
 
 /// One call of a batch, as it goes into it.
@@ -77,6 +81,8 @@ struct BatchRow {
     doubted_at: Option<Timestamp>,
     submitted_at: Option<Timestamp>,
     looks: i32,
+    adopted: bool,
+    cancel_requested: bool,
 }
 
 impl From<BatchRow> for ClaimedBatch {
@@ -91,6 +97,8 @@ impl From<BatchRow> for ClaimedBatch {
             doubted_at: row.doubted_at,
             submitted_at: row.submitted_at,
             looks: row.looks.unsigned_abs(),
+            adopted: row.adopted,
+            cancel_requested: row.cancel_requested,
         }
     }
 }
@@ -129,7 +137,8 @@ impl Store {
                      select $1, $2, (select tenant from lane where id = $2), 'building',
                          cast(count(*) as integer), sum(body_bytes), $3, $4, 1
                      from deferral where batch_id = $1 and state = 'batched'
-                     returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, doubted_at, submitted_at, looks",
+                     returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, doubted_at, submitted_at, looks,
+         adopted, cancel_requested",
                 )
                 .bind(id)
                 .bind(lane)
@@ -189,22 +198,40 @@ impl Store {
         }))
     }
 
-    /// `building` → `uncertain`: from now on the provider may have it.
+    /// `building` → `uncertain`: from now on the provider may have it. Gives how many members it has now, and their
+    /// bytes; `None` if another has the claim, or no member is left.
     ///
     /// # Errors
     /// If the store is unavailable.
-    pub async fn batch_sending(&self, claim: Claim, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn batch_sending(&self, claim: Claim, now: Timestamp) -> Result<Option<(u32, u64)>, StoreError> {
         Ok(write!(self, tx => {
-            sqlx::query(
+            let sending = sqlx::query(
                 "update batch set state = 'uncertain', sent_at = $3, doubted_at = null
-                 where id = $1 and fence = $2 and state = 'building'",
+                 where id = $1 and fence = $2 and state = 'building'
+                   and exists (select 1 from deferral where batch_id = $1 and state = 'batched')",
             )
             .bind(claim.batch)
             .bind(claim.fence)
             .bind(now)
-            .execute(tx)
+            .execute(&mut *tx)
             .await?
-            .rows_affected() == 1
+            .rows_affected() == 1;
+            if sending {
+                // A statement of its own: members may have left while this one waited for the row above.
+                let (items, bytes): (i32, i64) = sqlx::query_as(
+                    "update batch set item_count = members.items, item_bytes = members.bytes
+                     from (select cast(count(*) as integer) as items, coalesce(sum(body_bytes), 0) as bytes
+                           from deferral where batch_id = $1 and state = 'batched') as members
+                     where id = $1
+                     returning item_count, item_bytes",
+                )
+                .bind(claim.batch)
+                .fetch_one(tx)
+                .await?;
+                Some((items.unsigned_abs(), bytes.unsigned_abs()))
+            } else {
+                None
+            }
         }))
     }
 
@@ -249,18 +276,22 @@ impl Store {
 
     /// `uncertain` → `submitted`: the provider has it under this id. False if another batch of ours has that id.
     ///
+    /// `adopted` is for an id out of the provider's list, which the results have yet to confirm.
+    ///
     /// # Errors
     /// If the store is unavailable.
     pub async fn batch_submitted(
         &self,
         claim: Claim,
         provider_id: &str,
+        adopted: bool,
         now: Timestamp,
         due: Timestamp,
     ) -> Result<bool, StoreError> {
         Ok(write!(self, tx => {
             sqlx::query(
-                "update batch set state = 'submitted', provider_id = $3, submitted_at = $4, due_at = $5, looks = 0
+                "update batch set state = 'submitted', provider_id = $3, submitted_at = $4, due_at = $5, looks = 0,
+                     adopted = $6
                  where id = $1 and fence = $2 and state = 'uncertain'
                    and not exists (select 1 from batch where provider_id = $3)",
             )
@@ -269,9 +300,123 @@ impl Store {
             .bind(provider_id)
             .bind(now)
             .bind(due)
+            .bind(adopted)
             .execute(tx)
             .await?
             .rows_affected() == 1
+        }))
+    }
+
+    /// `ended` → `uncertain`: the batch that was taken for this one is somebody else's, and is not taken for it again.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_mistaken(&self, claim: Claim, due: Timestamp) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query(
+                "insert into mismatch (batch_id, provider_id)
+                 select id, provider_id from batch where id = $1 and fence = $2 and state = 'ended' and adopted
+                 on conflict (batch_id, provider_id) do nothing",
+            )
+            .bind(claim.batch)
+            .bind(claim.fence)
+            .execute(&mut *tx)
+            .await?;
+            sqlx::query(
+                "update batch set state = 'uncertain', provider_id = null, submitted_at = null, ended_at = null,
+                     adopted = $4, due_at = $3, looks = 0
+                 where id = $1 and fence = $2 and state = 'ended' and adopted",
+            )
+            .bind(claim.batch)
+            .bind(claim.fence)
+            .bind(due)
+            .bind(false)
+            .execute(tx)
+            .await?
+            .rows_affected() == 1
+        }))
+    }
+
+    /// Which of these provider's batches cannot be `batch`: they are certain to be another of ours, or were taken for
+    /// it and were not it.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn certain_others(&self, batch: BatchId, provider_id: &str) -> Result<bool, StoreError> {
+        let other: Option<i32> = read!(self, tx => {
+            sqlx::query_scalar(
+                "select 1 from batch where provider_id = $2 and id <> $1 and not adopted
+                 union all select 1 from mismatch where batch_id = $1 and provider_id = $2 limit 1",
+            )
+            .bind(batch)
+            .bind(provider_id)
+            .fetch_optional(tx)
+            .await?
+        });
+        Ok(other.is_some())
+    }
+
+    /// The results have confirmed an adopted batch.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_confirmed(&self, claim: Claim) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query("update batch set adopted = $3 where id = $1 and fence = $2")
+                .bind(claim.batch)
+                .bind(claim.fence)
+                .bind(false)
+                .execute(tx)
+                .await?
+                .rows_affected() == 1
+        }))
+    }
+
+    /// Whether a deferral is or was last in this batch.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn is_member(&self, batch: BatchId, id: DeferralId) -> Result<bool, StoreError> {
+        let member: Option<i32> = read!(self, tx => {
+            sqlx::query_scalar("select 1 from deferral where id = $2 and batch_id = $1")
+                .bind(batch)
+                .bind(id)
+                .fetch_optional(tx)
+                .await?
+        });
+        Ok(member.is_some())
+    }
+
+    /// Whether anybody still waits for a result of this batch: a member that was neither rescued nor is to be canceled.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_is_needed(&self, batch: BatchId) -> Result<bool, StoreError> {
+        let needed: Option<i32> = read!(self, tx => {
+            sqlx::query_scalar(
+                "select 1 from deferral where batch_id = $1 and state = 'batched' and cancel_requested = $2 limit 1",
+            )
+            .bind(batch)
+            .bind(false)
+            .fetch_optional(tx)
+            .await?
+        });
+        Ok(needed.is_some())
+    }
+
+    /// Notes that the provider was asked to stop the batch.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batch_cancel_requested(&self, claim: Claim) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            sqlx::query("update batch set cancel_requested = $3 where id = $1 and fence = $2")
+                .bind(claim.batch)
+                .bind(claim.fence)
+                .bind(true)
+                .execute(tx)
+                .await?
+                .rows_affected() == 1
         }))
     }
 
@@ -358,11 +503,17 @@ impl Store {
         }))
     }
 
-    /// Replaces a batch that the provider refused by two halves, both still to be sent.
+    /// Replaces a batch that the provider refused by two halves, both to be sent from `due` on.
     ///
     /// # Errors
     /// If the store is unavailable.
-    pub async fn batch_split(&self, claim: Claim, halves: [BatchId; 2], now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn batch_split(
+        &self,
+        claim: Claim,
+        halves: [BatchId; 2],
+        now: Timestamp,
+        due: Timestamp,
+    ) -> Result<bool, StoreError> {
         Ok(write!(self, tx => {
             let voided = sqlx::query(
                 "update batch set state = 'void'
@@ -392,7 +543,7 @@ impl Store {
                 for half in halves {
                     sqlx::query(
                         "insert into batch (id, lane_id, tenant, state, item_count, item_bytes, built_at, due_at, fence)
-                         select $2, lane_id, tenant, 'building', members.items, members.bytes, $3, $3, 0
+                         select $2, lane_id, tenant, 'building', members.items, members.bytes, $3, $4, 0
                          from batch, (select cast(count(*) as integer) as items, sum(body_bytes) as bytes
                                       from deferral where batch_id = $2 and state = 'batched') as members
                          where batch.id = $1 and members.items > 0",
@@ -400,6 +551,7 @@ impl Store {
                     .bind(claim.batch)
                     .bind(half)
                     .bind(now)
+                    .bind(due)
                     .execute(&mut *tx)
                     .await?;
                 }
@@ -436,6 +588,22 @@ impl Store {
             }
         });
         page.into_iter().map(|(id, packed)| Ok(QueuedItem { id, text: self.unpack(id, &packed)? })).collect()
+    }
+
+    /// How many batches are under way, by state.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batches_under_way(&self) -> Result<Vec<(BatchState, u64)>, StoreError> {
+        let counts: Vec<(BatchState, i64)> = read!(self, tx => {
+            sqlx::query_as(
+                "select state, count(*) from batch
+                 where state in ('building', 'uncertain', 'submitted', 'ended') group by state order by state",
+            )
+            .fetch_all(tx)
+            .await?
+        });
+        Ok(counts.into_iter().map(|(state, count)| (state, count.unsigned_abs())).collect())
     }
 
     /// The newest batches, for an operator.
@@ -514,10 +682,12 @@ const TAKE_POSTGRES: &str = "
 const CLAIM_SQLITE: &str = "
     update batch set due_at = $3, fence = fence + 1
     where id in (select id from batch where state = $1 and due_at <= $2 order by due_at limit $4)
-    returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, doubted_at, submitted_at, looks";
+    returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, doubted_at, submitted_at, looks,
+         adopted, cancel_requested";
 
 const CLAIM_POSTGRES: &str = "
     update batch set due_at = $3, fence = fence + 1
     where id in (select id from batch where state = $1 and due_at <= $2 order by due_at limit $4
                  for update skip locked)
-    returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, doubted_at, submitted_at, looks";
+    returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, doubted_at, submitted_at, looks,
+         adopted, cancel_requested";

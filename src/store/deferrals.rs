@@ -3,10 +3,11 @@
 use futures_util::TryStreamExt as _;
 
 use crate::clock::Timestamp;
-use crate::domain::deferral::{Answer, Cost, Deferral, ServedBy, State};
+use crate::domain::deferral::{Answer, Attempt, Cost, Deferral, ServedBy, State};
 use crate::domain::id::DeferralId;
 use crate::domain::money::NanoUsd;
 use crate::store::engine::{read, write};
+use crate::store::outcomes::insert_outcome;
 use crate::store::packing::Packed;
 use crate::store::{Store, StoreError};
 
@@ -23,7 +24,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn tenant(&self) -> Option<&str> {
+    pub(super) fn tenant(&self) -> Option<&str> {
         match self {
             Self::Tenant(tenant) => Some(tenant),
             Self::All => None,
@@ -69,14 +70,39 @@ macro_rules! select_deferral {
             "select deferral.id, deferral.tenant, deferral.state, deferral.model, deferral.workload,
                  deferral.reference, deferral.group_name, deferral.accepted_at, deferral.deadline_at,
                  deferral.completed_at, deferral.cancel_requested, deferral.attempts, deferral.served_by,
-                 batch.provider_id, outcome.status, outcome.codec, outcome.body, entry.paid_nanousd, entry.live_nanousd
+                 batch.provider_id, outcome.status, outcome.codec, outcome.body, answer.paid_nanousd, answer.live_nanousd,
+                 late.paid_nanousd as late_nanousd
              from deferral
              left join batch on batch.id = deferral.batch_id
              left join outcome on outcome.deferral_id = deferral.id
-             left join entry on entry.deferral_id = deferral.id ",
+             left join entry as answer on answer.deferral_id = deferral.id and answer.kind = 'answer'
+             left join entry as late on late.deferral_id = deferral.id and late.kind = 'late' ",
             $rest
         )
     };
+}
+
+#[derive(sqlx::FromRow)]
+struct AttemptRow {
+    number: i32,
+    provider_id: Option<String>,
+    batched: bool,
+    result: String,
+    detail: Option<String>,
+    ended_at: Timestamp,
+}
+
+impl From<AttemptRow> for Attempt {
+    fn from(row: AttemptRow) -> Self {
+        Self {
+            number: row.number.unsigned_abs(),
+            served_by: if row.batched { "batch" } else { "live" },
+            batch_id: row.provider_id,
+            outcome: row.result,
+            error_type: row.detail,
+            ended_at: Some(row.ended_at),
+        }
+    }
 }
 
 #[derive(sqlx::FromRow)]
@@ -100,6 +126,7 @@ struct DeferralRow {
     body: Option<Vec<u8>>,
     paid_nanousd: Option<NanoUsd>,
     live_nanousd: Option<NanoUsd>,
+    late_nanousd: Option<NanoUsd>,
 }
 
 impl DeferralRow {
@@ -122,6 +149,38 @@ impl Store {
                 .await?
         });
         row.map(|row| self.deferral_of(row)).transpose()
+    }
+
+    /// The submissions of a deferral, the last one included.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn history(&self, deferral: &Deferral) -> Result<Vec<Attempt>, StoreError> {
+        let rows: Vec<AttemptRow> = read!(self, tx => {
+            sqlx::query_as(
+                "select attempt.number, batch.provider_id, attempt.batch_id is not null as batched, attempt.result,
+                     attempt.detail, attempt.ended_at
+                 from attempt left join batch on batch.id = attempt.batch_id
+                 where attempt.deferral_id = $1 order by attempt.number",
+            )
+            .bind(deferral.id)
+            .fetch_all(tx)
+            .await?
+        });
+        let mut history: Vec<Attempt> = rows.into_iter().map(Attempt::from).collect();
+        let told = history.last().map_or(0, |attempt| attempt.number);
+        if deferral.attempts > told {
+            let is_live = deferral.served_by == Some(ServedBy::Live) || deferral.state == State::Rescuing;
+            history.push(Attempt {
+                number: deferral.attempts,
+                served_by: if is_live { "live" } else { "batch" },
+                batch_id: deferral.provider_batch_id.clone().filter(|_| !is_live),
+                outcome: deferral.state.as_str().to_owned(),
+                error_type: None,
+                ended_at: deferral.completed_at,
+            });
+        }
+        Ok(history)
     }
 
     /// A page of at most `limit` deferrals; it may end earlier where the answers are large.
@@ -193,16 +252,7 @@ impl Store {
             .await?
             .rows_affected() == 1;
             if canceled {
-                sqlx::query(
-                    "insert into outcome (deferral_id, status, codec, body, received_at) values ($1, $2, $3, $4, $5)",
-                )
-                .bind(id)
-                .bind(i32::from(answer.status))
-                .bind(packed.codec)
-                .bind(&packed.body)
-                .bind(now)
-                .execute(tx)
-                .await?;
+                insert_outcome!(tx, id, answer.status, packed, now);
             } else {
                 sqlx::query(
                     "update deferral set cancel_requested = true
@@ -226,7 +276,10 @@ impl Store {
             _ => None,
         };
         let cost = match (row.paid_nanousd, row.live_nanousd) {
-            (Some(paid), Some(live_price)) => Some(Cost { paid, live_price }),
+            (Some(paid), Some(live_price)) => {
+                let paid_twice = row.late_nanousd.unwrap_or_default();
+                Some(Cost { paid: paid + paid_twice, live_price, paid_twice })
+            }
             _ => None,
         };
         Ok(Deferral {
@@ -246,6 +299,7 @@ impl Store {
             served_by: row.served_by,
             answer,
             cost,
+            history: None,
         })
     }
 }

@@ -53,8 +53,10 @@ impl Engine {
     /// Connects when first used, so that a gateway starts while its database is down.
     pub(crate) fn postgres(url: &str) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse()?;
+        // A pooler in transaction mode keeps neither prepared statements nor parameters that it does not know.
+        let options = options.application_name("offpeak").statement_cache_capacity(0).extra_float_digits(None::<i8>);
         let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(ACQUIRE_LIMIT);
-        Ok(Self::Postgres(pool.connect_lazy_with(options.application_name("offpeak"))))
+        Ok(Self::Postgres(pool.connect_lazy_with(options)))
     }
 
     pub(crate) async fn close(&self) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
+use crate::domain::deferral::Answer;
 use crate::domain::lane::{Credential, CredentialHeader, Lane};
 use crate::secret::{Secret, Vault};
 use crate::store::engine::{read, write};
@@ -33,6 +34,17 @@ impl LaneId {
     pub(crate) fn test(number: u128) -> Self {
         Self(Uuid::from_u128(number))
     }
+}
+
+/// A lane with which no batch is sent for the time being, for an operator.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow, serde::Serialize)]
+pub struct PausedLane {
+    /// Whose calls wait.
+    pub tenant: String,
+    /// The provider's error type.
+    pub reason: String,
+    /// Until when.
+    pub until: Timestamp,
 }
 
 #[derive(sqlx::FromRow)]
@@ -103,20 +115,50 @@ impl Store {
         Ok(())
     }
 
-    /// Sends nothing with this lane's credential until `until`.
+    /// Sends no batch with this lane's credential until `until`.
+    ///
+    /// `refused` is the provider's answer where it refuses the credential itself.
     ///
     /// # Errors
     /// If the store is unavailable.
-    pub async fn pause_lane(&self, id: LaneId, until: Timestamp, reason: &str) -> Result<(), StoreError> {
+    pub async fn pause_lane(
+        &self,
+        id: LaneId,
+        until: Timestamp,
+        reason: &str,
+        refused: Option<&Answer>,
+    ) -> Result<(), StoreError> {
         write!(self, tx => {
-            sqlx::query("update lane set paused_until = $2, pause_reason = $3, pauses = pauses + 1 where id = $1")
-                .bind(id)
-                .bind(until)
-                .bind(reason)
-                .execute(tx)
-                .await?;
+            sqlx::query(
+                "update lane set paused_until = $2, pause_reason = $3, pauses = pauses + 1, pause_status = $4,
+                     pause_error = $5
+                 where id = $1",
+            )
+            .bind(id)
+            .bind(until)
+            .bind(reason)
+            .bind(refused.map(|answer| i32::from(answer.status)))
+            .bind(refused.map(|answer| &answer.body))
+            .execute(tx)
+            .await?;
         });
         Ok(())
+    }
+
+    /// The lanes with which no batch is sent for the time being.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn paused_lanes(&self, now: Timestamp) -> Result<Vec<PausedLane>, StoreError> {
+        Ok(read!(self, tx => {
+            sqlx::query_as(
+                "select tenant, pause_reason as reason, paused_until as until from lane
+                 where paused_until > $1 order by paused_until limit 100",
+            )
+            .bind(now)
+            .fetch_all(tx)
+            .await?
+        }))
     }
 
     /// How often in a row the lane was paused.
@@ -137,7 +179,8 @@ impl Store {
     pub async fn resume_lane(&self, id: LaneId) -> Result<(), StoreError> {
         write!(self, tx => {
             sqlx::query(
-                "update lane set paused_until = null, pause_reason = null, pauses = 0
+                "update lane set paused_until = null, pause_reason = null, pauses = 0, pause_status = null,
+                     pause_error = null
                  where id = $1 and paused_until is not null",
             )
             .bind(id)

@@ -12,6 +12,52 @@ use crate::store::engine::{read, write};
 use crate::store::packing::Packed;
 use crate::store::{Store, StoreError};
 
+/// Writes what came back for one deferral, once.
+macro_rules! insert_outcome {
+    ($tx:ident, $id:expr, $status:expr, $packed:expr, $now:expr) => {
+        sqlx::query(
+            "insert into outcome (deferral_id, status, codec, body, received_at) values ($1, $2, $3, $4, $5)
+             on conflict (deferral_id) do nothing",
+        )
+        .bind($id)
+        .bind(i32::from($status))
+        .bind($packed.codec)
+        .bind(&$packed.body)
+        .bind($now)
+        .execute(&mut *$tx)
+        .await?
+    };
+}
+
+/// Writes one deferral's line of the ledger, once for each kind.
+macro_rules! insert_entry {
+    ($tx:ident, $id:expr, $kind:literal, $served_by:expr, $bill:expr, $now:expr) => {
+        sqlx::query(
+            "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
+                 output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd,
+                 live_nanousd)
+             select id, $2, tenant, workload, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 from deferral where id = $1
+             on conflict (deferral_id, kind) do nothing",
+        )
+        .bind($id)
+        .bind($kind)
+        .bind(&$bill.model)
+        .bind($served_by)
+        .bind($now)
+        .bind(count($bill.tokens.input))
+        .bind(count($bill.tokens.output))
+        .bind(count($bill.tokens.cache_write_5m))
+        .bind(count($bill.tokens.cache_write_1h))
+        .bind(count($bill.tokens.cache_read))
+        .bind($bill.cost.map(|cost| cost.paid))
+        .bind($bill.cost.map(|cost| cost.live_price))
+        .execute(&mut *$tx)
+        .await?
+    };
+}
+
+pub(super) use {insert_entry, insert_outcome};
+
 /// What is decided for one member of a batch.
 #[derive(Clone, Debug)]
 pub struct Settlement {
@@ -41,6 +87,13 @@ pub enum Verdict {
         detail: Option<String>,
         /// From when on it may be put into a batch.
         queued_at: Timestamp,
+    },
+    /// It is sent live.
+    Rescue {
+        /// What this attempt came to, in a word.
+        result: &'static str,
+        /// The provider's error type, where there is one.
+        detail: Option<String>,
     },
 }
 
@@ -132,29 +185,57 @@ impl Store {
                     let packed = self.pack(*id, &answer.body)?;
                     finals.push(Final { id: *id, state: *state, status: answer.status, packed, bill: bill.as_ref() });
                 }
-                Verdict::Again { result, detail, queued_at } => again.push((*id, *result, detail, *queued_at)),
+                Verdict::Again { result, detail, queued_at } => again.push((*id, *result, detail, Some(*queued_at))),
+                Verdict::Rescue { result, detail } => again.push((*id, *result, detail, None)),
             }
         }
         Ok(write!(self, tx => {
-            let fresh = tx.finish(batch, &finals, now).await?;
+            let fresh: HashSet<DeferralId> = tx.finish(batch, &finals, now).await?.into_iter().collect();
+            let came_late = finals.iter().filter(|each| !fresh.contains(&each.id));
+            for (id, bill) in came_late.filter_map(|each| each.bill.map(|bill| (each.id, bill))) {
+                let is_late: Option<i32> = sqlx::query_scalar(
+                    "select 1 from deferral
+                     where id = $1 and batch_id = $2 and completed_at is not null
+                       and (served_by is null or served_by <> 'batch')",
+                )
+                .bind(id)
+                .bind(batch)
+                .fetch_optional(&mut *tx)
+                .await?;
+                if is_late.is_some() {
+                    insert_entry!(tx, id, "late", ServedBy::Batch, bill, now);
+                }
+            }
             for (id, result, detail, queued_at) in again {
-                let requeued = sqlx::query(
-                    "update deferral set state = 'queued', batch_id = null, queued_at = $3
+                let number: Option<i32> = sqlx::query_scalar(
+                    "select attempts from deferral where id = $1 and batch_id = $2 and state = 'batched'",
+                )
+                .bind(id)
+                .bind(batch)
+                .fetch_optional(&mut *tx)
+                .await?;
+                let state = if queued_at.is_some() { State::Queued } else { State::Rescuing };
+                let moved = sqlx::query(
+                    "update deferral set state = $3, batch_id = null, queued_at = coalesce($4, queued_at),
+                         rescue_due_at = case when $3 = 'rescuing' then $5 else rescue_due_at end,
+                         attempts = attempts + case when $3 = 'rescuing' then 1 else 0 end
                      where id = $1 and batch_id = $2 and state = 'batched'",
                 )
                 .bind(id)
                 .bind(batch)
+                .bind(state)
                 .bind(queued_at)
+                .bind(now)
                 .execute(&mut *tx)
                 .await?
-                .rows_affected();
-                if requeued == 1 {
+                .rows_affected() == 1;
+                if let Some(number) = number.filter(|_| moved) {
                     sqlx::query(
                         "insert into attempt (deferral_id, number, batch_id, result, detail, ended_at)
-                         select id, attempts, $2, $3, $4, $5 from deferral where id = $1
-                         on conflict (deferral_id, number) do nothing",
+                         values ($1, $2, $3, $4, $5, $6) on conflict (deferral_id, number) do nothing",
                     )
                     .bind(id)
+                    .bind(number)
                     .bind(batch)
                     .bind(result)
                     .bind(detail)
@@ -163,7 +244,7 @@ impl Store {
                     .await?;
                 }
             }
-            fresh
+            fresh.into_iter().collect()
         }))
     }
 }
@@ -203,7 +284,8 @@ impl Finish for SqliteConnection {
         for each in finals {
             let changed = sqlx::query(
                 "update deferral set state = $3, completed_at = $4, served_by = $5, lane_id = null
-                 where id = $1 and batch_id = $2 and state = 'batched'",
+                 where id = $1 and batch_id = $2
+                   and (state = 'batched' or (state = 'rescuing' and $3 = 'succeeded'))",
             )
             .bind(each.id)
             .bind(batch)
@@ -213,39 +295,12 @@ impl Finish for SqliteConnection {
             .execute(&mut *self)
             .await?
             .rows_affected();
-            if changed == 0 {
-                continue;
-            }
-            fresh.push(each.id);
-            sqlx::query(
-                "insert into outcome (deferral_id, status, codec, body, received_at) values ($1, $2, $3, $4, $5)",
-            )
-            .bind(each.id)
-            .bind(i32::from(each.status))
-            .bind(each.packed.codec)
-            .bind(&each.packed.body)
-            .bind(now)
-            .execute(&mut *self)
-            .await?;
-            if let Some(bill) = each.bill {
-                sqlx::query(
-                    "insert into entry (deferral_id, tenant, workload, model, served_by, settled_at, input_tokens,
-                         output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd,
-                         live_nanousd)
-                     select id, tenant, workload, $2, 'batch', $3, $4, $5, $6, $7, $8, $9, $10 from deferral where id = $1",
-                )
-                .bind(each.id)
-                .bind(&bill.model)
-                .bind(now)
-                .bind(count(bill.tokens.input))
-                .bind(count(bill.tokens.output))
-                .bind(count(bill.tokens.cache_write_5m))
-                .bind(count(bill.tokens.cache_write_1h))
-                .bind(count(bill.tokens.cache_read))
-                .bind(bill.cost.map(|cost| cost.paid))
-                .bind(bill.cost.map(|cost| cost.live_price))
-                .execute(&mut *self)
-                .await?;
+            if changed == 1 {
+                fresh.push(each.id);
+                insert_outcome!(self, each.id, each.status, each.packed, now);
+                if let Some(bill) = each.bill {
+                    insert_entry!(self, each.id, "answer", ServedBy::Batch, bill, now);
+                }
             }
         }
         Ok(fresh)
@@ -266,7 +321,8 @@ impl Finish for PgConnection {
         let changed: Vec<DeferralId> = sqlx::query_scalar(
             "update deferral set state = done.state, completed_at = $5, served_by = done.served_by, lane_id = null
              from unnest($2::uuid[], $3::text[], $4::text[]) as done (id, state, served_by)
-             where deferral.id = done.id and deferral.batch_id = $1 and deferral.state = 'batched'
+             where deferral.id = done.id and deferral.batch_id = $1
+               and (deferral.state = 'batched' or (deferral.state = 'rescuing' and done.state = 'succeeded'))
              returning deferral.id",
         )
         .bind(batch)
@@ -281,7 +337,8 @@ impl Finish for PgConnection {
         sqlx::query(
             "insert into outcome (deferral_id, status, codec, body, received_at)
              select id, status, codec, body, $5
-             from unnest($1::uuid[], $2::integer[], $3::smallint[], $4::bytea[]) as came (id, status, codec, body)",
+             from unnest($1::uuid[], $2::integer[], $3::smallint[], $4::bytea[]) as came (id, status, codec, body)
+             on conflict (deferral_id) do nothing",
         )
         .bind(column(&fresh, |each| each.id))
         .bind(column(&fresh, |each| i32::from(each.status)))
@@ -296,14 +353,16 @@ impl Finish for PgConnection {
             billed.iter().map(|(_, bill)| count(class(&bill.tokens))).collect()
         };
         sqlx::query(
-            "insert into entry (deferral_id, tenant, workload, model, served_by, settled_at, input_tokens, output_tokens,
-                 cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd, live_nanousd)
-             select deferral.id, tenant, workload, bill.model, 'batch', $10, input, output, write_5m, write_1h, reads,
+            "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
+                 output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd,
+                 live_nanousd)
+             select deferral.id, 'answer', tenant, workload, bill.model, 'batch', $10, input, output, write_5m, write_1h, reads,
                  paid, live
              from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
                  $8::bigint[], $9::bigint[])
                  as bill (id, model, input, output, write_5m, write_1h, reads, paid, live)
-             join deferral on deferral.id = bill.id",
+             join deferral on deferral.id = bill.id
+             on conflict (deferral_id, kind) do nothing",
         )
         .bind(billed.iter().map(|(id, _)| *id).collect::<Vec<_>>())
         .bind(billed.iter().map(|(_, bill)| bill.model.as_str()).collect::<Vec<_>>())
@@ -321,6 +380,6 @@ impl Finish for PgConnection {
     }
 }
 
-fn count(tokens: u64) -> i64 {
+pub(super) fn count(tokens: u64) -> i64 {
     i64::try_from(tokens).unwrap_or(i64::MAX)
 }
