@@ -24,5 +24,6 @@ mod it {
     mod refuse;
     mod results;
     mod retention;
+    mod store;
     mod wire;
 }
