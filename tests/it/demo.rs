@@ -9,7 +9,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use super::program::{http_client, offpeak, output, text};
+use super::app::client;
+use super::program::{offpeak, output, text};
 use super::wire::soon;
 
 /// A demo on free ports whose folder is made in `temporary`.
@@ -97,7 +98,7 @@ async fn the_gateway_stays_up_until_it_is_asked_to_end() {
         first.get_or_insert(line);
     }
     let gateway = first.unwrap().split([' ', ';']).find(|word| word.starts_with("http://")).unwrap().to_owned();
-    let ready = soon(http_client().get(format!("{gateway}/readyz")).send()).await.unwrap();
+    let ready = soon(client().get(format!("{gateway}/readyz")).send()).await.unwrap();
     assert_eq!(ready.status(), 200);
     assert!(!is_empty(&temporary));
 
