@@ -7,6 +7,7 @@ use sqlx::{PgConnection, SqliteConnection};
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
+use crate::crash;
 use crate::domain::body::Item;
 use crate::domain::id::DeferralId;
 use crate::domain::lane::Lane;
@@ -172,7 +173,9 @@ impl Store {
                     }
                 });
             }
+            crash::point("admit.commit");
         });
+        crash::point("admit.ticket");
         Ok(outcomes)
     }
 }

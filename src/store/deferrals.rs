@@ -3,6 +3,7 @@
 use futures_util::TryStreamExt as _;
 
 use crate::clock::Timestamp;
+use crate::crash;
 use crate::domain::deferral::{Answer, Attempt, Cost, Deferral, ServedBy, State};
 use crate::domain::id::DeferralId;
 use crate::domain::money::NanoUsd;
@@ -262,6 +263,7 @@ impl Store {
                 .await?;
             }
         });
+        crash::point("cancel.answer");
         self.deferral(id, scope).await
     }
 
