@@ -136,6 +136,11 @@ impl App {
         Ok(app)
     }
 
+    /// Takes over what may change while the gateway runs: the keys that it issues.
+    pub fn reload(&self, settings: &Settings) {
+        self.rooms.intake.replace_keys(&settings.intake.keys);
+    }
+
     /// Stops accepting, lets streams end within the grace and workers their bite, and closes the store.
     pub async fn drain(self, grace: Duration) {
         self.drain.cancel();
@@ -190,5 +195,9 @@ impl App {
 }
 
 async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{key} = {address} cannot be listened on"))
+    let cannot = || {
+        let variable = key.replace('.', "__").to_ascii_uppercase();
+        format!("{key} = {address} cannot be listened on (OFFPEAK__{variable} sets another)")
+    };
+    TcpListener::bind(address).await.with_context(cannot)
 }

@@ -4,10 +4,26 @@
 #[cfg(test)]
 mod it {
     mod accept;
+    mod admin;
     mod app;
+    mod cancel;
     mod check;
+    mod child;
+    mod client;
+    mod decisions;
+    mod demo;
     mod floor_plan;
+    mod items;
+    mod keys;
+    mod lanes;
     mod live;
+    mod outcomes;
     mod postgres;
+    mod process;
+    mod program;
+    mod refuse;
+    mod results;
+    mod retention;
+    mod store;
     mod wire;
 }

@@ -127,16 +127,16 @@ impl Flush {
     /// The provider has answered that it made no batch.
     async fn refused(&self, batch: &ClaimedBatch, refusal: &Refusal, now: Timestamp) -> Result<(), StoreError> {
         match refusal.status {
-            400 if is_for_all(refusal) => self.fail_members(batch, refusal, now).await?,
-            400 | 413 if batch.item_count > 1 => self.split(batch, now, now).await?,
-            400 | 413 => self.fail_members(batch, refusal, now).await?,
-            401..=404 => {
+            _ if is_for_credential(refusal) => {
                 let pauses = self.store.lane_pauses(batch.lane).await?;
                 let until = now.plus(backoff::exponential(pauses, PARK_FIRST, PARK_CAP));
                 let answer = Answer { status: refusal.status, body: refusal.body.clone() };
                 self.store.pause_lane(batch.lane, until, &refusal.kind, Some(&answer)).await?;
                 self.store.batch_not_sent(batch.claim, until).await?;
             }
+            400 if is_for_all(refusal) => self.fail_members(batch, refusal, now).await?,
+            400 | 413 if batch.item_count > 1 => self.split(batch, now, now).await?,
+            400 | 413 => self.fail_members(batch, refusal, now).await?,
             status => {
                 // Without a date to come back at, a 429 is a spend limit, which lasts.
                 let cap = if status == 429 && refusal.retry_after.is_none() { PARK_CAP } else { BACKOFF_CAP };
@@ -178,6 +178,14 @@ impl Flush {
     }
 }
 
+/// Whether the credential, or the account behind it, is refused rather than what was sent with it.
+fn is_for_credential(refusal: &Refusal) -> bool {
+    // Some come as a plain 400: an account on hold by its code, the account's own spend limit by its words alone.
+    let on_account = ["organization_on_hold", "cmek_key_disabled", "claude_code_key_creator_not_member", "usage limit"];
+    matches!(refusal.status, 401..=404)
+        || (refusal.status == 400 && on_account.iter().any(|mark| refusal.body.contains(mark)))
+}
+
 /// Whether a 400 is about what all calls of the batch share, so that none of its parts would fare better.
 fn is_for_all(refusal: &Refusal) -> bool {
     ["anthropic-beta", "anthropic-version", "anthropic-workspace-id", "anthropic-user-profile-id"]
@@ -197,4 +205,31 @@ fn envelope(store: Store, batch: BatchId) -> impl Stream<Item = Result<Bytes, St
         Ok(Some((Bytes::from(text), (store, Some(last)))))
     });
     stream::iter([Ok(Envelope::open())]).chain(items).chain(stream::iter([Ok(Envelope::close())]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::error_type::{detailed_envelope, envelope as error};
+
+    fn refusal(status: u16, body: String) -> Refusal {
+        Refusal { status, kind: ErrorType::read(&body).as_str().to_owned(), body, retry_after: None }
+    }
+
+    #[test]
+    fn what_concerns_the_account_is_told_from_what_concerns_the_calls() {
+        let plain = |message: &str| error("invalid_request_error", message, "req_1");
+        let on_hold = detailed_envelope("invalid_request_error", "on hold", Some("organization_on_hold"), "req_1");
+        let of_account = [
+            refusal(401, error("authentication_error", "invalid key", "req_1")),
+            refusal(403, error("permission_error", "no", "req_1")),
+            refusal(400, on_hold),
+            refusal(400, plain("You have reached your specified workspace API usage limits: usage limit")),
+        ];
+        assert!(of_account.iter().all(is_for_credential));
+        let of_calls = refusal(400, plain("requests.7.custom_id: too long"));
+        assert!(!is_for_credential(&of_calls) && !is_for_all(&of_calls));
+        let of_headers = refusal(400, plain("Unexpected value(s) `x` for the `anthropic-beta` header"));
+        assert!(!is_for_credential(&of_headers) && is_for_all(&of_headers));
+    }
 }

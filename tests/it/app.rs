@@ -91,7 +91,7 @@ impl Setup {
         let file = storage.folder().join("test.toml");
         std::fs::write(&file, &self.file).unwrap();
         let mut environment = self.environment;
-        environment.insert(variable("upstream.url"), simulator.url());
+        environment.entry(variable("upstream.url")).or_insert_with(|| simulator.url());
         environment.extend(storage.settings().map(|(key, value)| (variable(key), value)));
         let settings = Settings::load(&Sources { file: Some(file), environment }).unwrap().settings;
         let app = App::start(settings.clone(), clock.clone(), Workers::ByHand).await.unwrap();

@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::it::postgres::{TestDatabase, database};
+use crate::it::postgres::{TestDatabase, database, database_at};
 
 /// 32 bytes in base64.
 const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -53,6 +53,11 @@ impl Storage {
             Engine::Postgres => Some(database().await),
         };
         Self { folder: TempDir::new().unwrap(), database }
+    }
+
+    /// On the PostgreSQL server at `url`.
+    pub(crate) async fn at(url: &str) -> Self {
+        Self { folder: TempDir::new().unwrap(), database: Some(database_at(url).await) }
     }
 
     /// A folder that goes with the store.
