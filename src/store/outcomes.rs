@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use sqlx::{PgConnection, SqliteConnection};
+use sqlx::{PgConnection, QueryBuilder, SqliteConnection};
 
 use crate::clock::Timestamp;
 use crate::domain::deferral::{Answer, Cost, ServedBy, State};
@@ -280,30 +280,73 @@ impl Finish for SqliteConnection {
         finals: &[Final<'_>],
         now: Timestamp,
     ) -> Result<Vec<DeferralId>, sqlx::Error> {
-        let mut fresh = Vec::with_capacity(finals.len());
-        for each in finals {
-            let changed = sqlx::query(
-                "update deferral set state = $3, completed_at = $4, served_by = $5, lane_id = null
-                 where id = $1 and batch_id = $2
-                   and (state = 'batched' or (state = 'rescuing' and $3 = 'succeeded'))",
-            )
-            .bind(each.id)
-            .bind(batch)
-            .bind(each.state)
-            .bind(now)
-            .bind(each.served_by())
-            .execute(&mut *self)
-            .await?
-            .rows_affected();
-            if changed == 1 {
-                fresh.push(each.id);
-                insert_outcome!(self, each.id, each.status, each.packed, now);
-                if let Some(bill) = each.bill {
-                    insert_entry!(self, each.id, "answer", ServedBy::Batch, bill, now);
-                }
-            }
+        let mut changed = Vec::with_capacity(finals.len());
+        for some in finals.chunks(SQLITE_ROWS) {
+            let mut update =
+                QueryBuilder::new("update deferral set state = column2, served_by = column3, lane_id = null");
+            update.push(", completed_at = ").push_bind(now).push(" from (");
+            update.push_values(some, |mut row, each| {
+                row.push_bind(each.id).push_bind(each.state).push_bind(each.served_by());
+            });
+            update.push(") where id = column1 and batch_id = ").push_bind(batch);
+            update.push(" and (state = 'batched' or (state = 'rescuing' and column2 = 'succeeded')) returning id");
+            let fresh: Vec<DeferralId> = update.build_query_scalar().fetch_all(&mut *self).await?;
+            let is_fresh: HashSet<DeferralId> = fresh.iter().copied().collect();
+            let came: Vec<&Final<'_>> = some.iter().filter(|each| is_fresh.contains(&each.id)).collect();
+            self.insert_outcomes(&came, now).await?;
+            self.insert_entries(&came, now).await?;
+            changed.extend(fresh);
         }
-        Ok(fresh)
+        Ok(changed)
+    }
+}
+
+/// Rows in one statement on SQLite: each statement is a walk to the connection's thread and back.
+const SQLITE_ROWS: usize = 100;
+
+/// What [`Finish`] writes beside the state, many rows in one statement.
+trait InsertFinals {
+    async fn insert_outcomes(&mut self, finals: &[&Final<'_>], now: Timestamp) -> Result<(), sqlx::Error>;
+    async fn insert_entries(&mut self, finals: &[&Final<'_>], now: Timestamp) -> Result<(), sqlx::Error>;
+}
+
+impl InsertFinals for SqliteConnection {
+    async fn insert_outcomes(&mut self, finals: &[&Final<'_>], now: Timestamp) -> Result<(), sqlx::Error> {
+        if finals.is_empty() {
+            return Ok(());
+        }
+        let mut insert = QueryBuilder::new("insert into outcome (deferral_id, status, codec, body, received_at) ");
+        insert.push_values(finals, |mut row, each| {
+            row.push_bind(each.id).push_bind(i32::from(each.status));
+            row.push_bind(each.packed.codec).push_bind(each.packed.body.as_slice()).push_bind(now);
+        });
+        insert.push(" on conflict (deferral_id) do nothing").build().execute(self).await.map(drop)
+    }
+
+    async fn insert_entries(&mut self, finals: &[&Final<'_>], now: Timestamp) -> Result<(), sqlx::Error> {
+        let billed: Vec<(DeferralId, &Bill)> =
+            finals.iter().filter_map(|each| each.bill.map(|bill| (each.id, bill))).collect();
+        if billed.is_empty() {
+            return Ok(());
+        }
+        let mut insert = QueryBuilder::new(
+            "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
+                 output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd,
+                 live_nanousd)
+             select id, 'answer', tenant, workload, column2, 'batch', ",
+        );
+        insert.push_bind(now);
+        insert.push(", column3, column4, column5, column6, column7, column8, column9 from (");
+        insert.push_values(billed, |mut row, (id, bill)| {
+            row.push_bind(id).push_bind(&bill.model);
+            row.push_bind(count(bill.tokens.input)).push_bind(count(bill.tokens.output));
+            row.push_bind(count(bill.tokens.cache_write_5m)).push_bind(count(bill.tokens.cache_write_1h));
+            row.push_bind(count(bill.tokens.cache_read));
+            row.push_bind(bill.cost.map(|cost| cost.paid)).push_bind(bill.cost.map(|cost| cost.live_price));
+        });
+        // Without a condition of its own the select would take the next `on` for one.
+        insert.push(") join deferral on id = column1 where true on conflict (deferral_id, kind) do nothing");
+        insert.build().execute(self).await.map(drop)
     }
 }
 
