@@ -48,7 +48,7 @@ mod armed {
 
 #[cfg(all(test, debug_assertions))]
 mod tests {
-    use super::armed::Armed;
+    use crate::crash::armed::Armed;
 
     #[test]
     fn is_met_at_the_passage_that_was_asked_for() {
