@@ -121,3 +121,16 @@ async fn a_busy_port_is_told_with_the_variable_that_sets_another() {
     }
     assert!(is_empty(&temporary));
 }
+
+#[tokio::test]
+async fn a_call_that_fails_fails_the_demo() {
+    let temporary = TempDir::new().unwrap();
+    // Without --exit: where something failed there is nothing to stay up for.
+    let output = output(demo(temporary.path(), &["--json"]).env("OFFPEAK__DEFER__MAX_QUEUED", "5")).await;
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["deferred"]["calls"], &report["failed"]), (&5.into(), &57.into()));
+    let complaints = text(&output.stderr).lines().filter(|line| line.ends_with("answered with 429 rate_limit_error"));
+    assert_eq!(complaints.count(), 57);
+    assert!(is_empty(&temporary));
+}
