@@ -4,5 +4,8 @@
 //! outlive them and have the last word.
 
 mod crashes;
+mod database;
+mod kills;
+mod provider;
 mod replica;
 mod stage;

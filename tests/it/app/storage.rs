@@ -48,11 +48,15 @@ macro_rules! connected {
 
 impl Storage {
     pub(crate) async fn new(engine: Engine) -> Self {
-        let database = match engine {
-            Engine::Sqlite => None,
-            Engine::Postgres => Some(database().await),
-        };
-        Self { folder: TempDir::new().unwrap(), database }
+        match engine {
+            Engine::Sqlite => Self { folder: TempDir::new().unwrap(), database: None },
+            Engine::Postgres => Self::at(database().await),
+        }
+    }
+
+    /// On a database of any server.
+    pub(crate) fn at(database: TestDatabase) -> Self {
+        Self { folder: TempDir::new().unwrap(), database: Some(database) }
     }
 
     /// On the PostgreSQL server at `url`.

@@ -139,7 +139,7 @@ async fn tell(engine: Engine, point: &str, story: Story) -> Vec<String> {
     let (tickets, _second) = tokio::join!(story.play(&stage), async {
         let status = first.ended().await;
         assert!(status.signal().is_some(), "it ended by itself: {status}");
-        stage.close_doors();
+        stage.close_door(&first);
         stage.start().await
     });
     let mut faults = stage.reckon(&tickets).await;
@@ -154,9 +154,11 @@ async fn tell_of_forgetting(stage: &Stage, point: &str) -> Vec<String> {
     let faults = stage.reckon(&tickets).await;
     let done = Clock::system().now();
     first.kill();
+    stage.close_door(&first);
     until("it is old enough", async || is_over(done, Duration::from_secs(1))).await;
     let mut second: Replica = stage.start_armed(point).await;
     second.ended().await;
+    stage.close_door(&second);
     let _third = stage.start().await;
     until("all are forgotten", async || {
         (stage.storage.count("select count(*) from deferral").await == 0).then_some(())

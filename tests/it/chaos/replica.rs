@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -45,17 +45,21 @@ impl Replica {
         Self { process, heard }
     }
 
-    /// Where it serves; `None` if it ended before it did.
+    /// Waits until it serves; `None` if it ended before.
     pub(super) async fn serving(&mut self) -> Option<SocketAddr> {
         until("the replica serves or ends", async || {
             let has_ended = self.has_ended();
-            let gateway = self.heard.lock().unwrap().gateway;
-            (gateway.is_some() || has_ended).then_some(gateway)
+            (self.door().is_some() || has_ended).then(|| self.door())
         })
         .await
     }
 
-    pub(super) fn has_ended(&mut self) -> bool {
+    /// Where it serves, or has served.
+    pub(super) fn door(&self) -> Option<SocketAddr> {
+        self.heard.lock().unwrap().gateway
+    }
+
+    fn has_ended(&mut self) -> bool {
         self.process.try_wait().unwrap().is_some()
     }
 
@@ -71,9 +75,10 @@ impl Replica {
         self.process.wait().unwrap();
     }
 
-    /// The end of its log, for a report.
-    pub(super) fn log(&self) -> Vec<String> {
-        self.heard.lock().unwrap().log.iter().cloned().collect()
+    /// The errors at the end of its log.
+    pub(super) fn errors(&self) -> Vec<String> {
+        let heard = self.heard.lock().unwrap();
+        heard.log.iter().filter(|line| line.contains(r#""level":"ERROR""#)).cloned().collect()
     }
 }
 
@@ -81,7 +86,8 @@ impl Drop for Replica {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            println!("a replica's last words:\n{}", self.log().join("\n"));
+            let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            println!("a replica's last words:\n{}", Vec::from_iter(heard.log.iter().cloned()).join("\n"));
         }
     }
 }

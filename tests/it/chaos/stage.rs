@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::Method;
 use offpeak::clock::Clock;
-use offpeak::simulator::{self, Simulator};
+use offpeak::simulator::{self, Books, Simulator};
 use uuid::Uuid;
 
 use super::replica::Replica;
@@ -50,7 +50,12 @@ impl Stage {
     }
 
     pub(super) async fn on(storage: Storage, settings: &[(&str, &str)]) -> Self {
-        let simulator = Simulator::start(simulator::Settings::default(), Clock::system()).await.unwrap();
+        Self::at(storage, Clock::system(), settings).await
+    }
+
+    /// With a clock of its own for the provider.
+    pub(super) async fn at(storage: Storage, provider: Clock, settings: &[(&str, &str)]) -> Self {
+        let simulator = Simulator::start(simulator::Settings::default(), provider).await.unwrap();
         let usual = [
             ("gateway.listen", "127.0.0.1:0"),
             ("admin.listen", "127.0.0.1:0"),
@@ -71,8 +76,8 @@ impl Stage {
     /// Starts a replica that serves.
     pub(super) async fn start(&self) -> Replica {
         let mut replica = Replica::spawn(&self.environment);
-        let door = replica.serving().await.unwrap_or_else(|| panic!("it does not start: {:?}", replica.log()));
-        self.doors.lock().unwrap().push(door);
+        assert!(replica.serving().await.is_some(), "it does not start");
+        self.open_door(&replica);
         replica
     }
 
@@ -81,14 +86,18 @@ impl Stage {
         let mut environment = self.environment.clone();
         environment.insert("OFFPEAK_CRASH_AT".to_owned(), point.to_owned());
         let mut replica = Replica::spawn(&environment);
-        let door = replica.serving().await;
-        *self.doors.lock().unwrap() = Vec::from_iter(door);
+        replica.serving().await;
+        self.open_door(&replica);
         replica
     }
 
-    /// Nobody serves any more.
-    pub(super) fn close_doors(&self) {
-        self.doors.lock().unwrap().clear();
+    fn open_door(&self, replica: &Replica) {
+        self.doors.lock().unwrap().extend(replica.door());
+    }
+
+    /// Callers need not try this one any more.
+    pub(super) fn close_door(&self, replica: &Replica) {
+        self.doors.lock().unwrap().retain(|door| Some(*door) != replica.door());
     }
 
     /// Calls by callers who repeat them until they have their tickets, as the SDKs do.
@@ -157,25 +166,35 @@ impl Stage {
 
     /// In how many batches that were made each deferral is.
     pub(super) fn submitted(&self) -> HashMap<Uuid, usize> {
-        let mut submitted = HashMap::new();
-        for item in self.simulator.books().items() {
-            if let Some(id) = item.custom_id.strip_prefix("dfr_") {
-                *submitted.entry(id.parse().unwrap()).or_default() += 1;
-            }
-        }
-        submitted
+        submitted(&self.simulator.books())
     }
 
     /// A batch of somebody else in the same workspace.
     pub(super) async fn foreign_batch(&self, items: usize) {
-        let item = |n| format!(r#"{{"custom_id":"foreign-{n}","params":{}}}"#, body("not ours"));
-        let items: Vec<String> = (0..items).map(item).collect();
         let call = Call::new(&self.http, Method::POST, self.simulator.addr(), "/v1/messages/batches")
             .header("x-api-key", KEY)
             .header("anthropic-version", "2023-06-01")
             .header("content-type", "application/json");
-        call.body(format!(r#"{{"requests":[{}]}}"#, items.join(","))).send().await.expect(200);
+        call.body(foreign_batch(items)).send().await.expect(200);
     }
+}
+
+/// In how many of the batches that were made each deferral is.
+pub(super) fn submitted(books: &Books) -> HashMap<Uuid, usize> {
+    let mut submitted = HashMap::new();
+    for item in books.items() {
+        if let Some(id) = item.custom_id.strip_prefix("dfr_") {
+            *submitted.entry(id.parse().unwrap()).or_default() += 1;
+        }
+    }
+    submitted
+}
+
+/// The body that creates a batch of somebody else's.
+pub(super) fn foreign_batch(items: usize) -> String {
+    let item = |n| format!(r#"{{"custom_id":"foreign-{n}","params":{}}}"#, body("not ours"));
+    let items: Vec<String> = (0..items).map(item).collect();
+    format!(r#"{{"requests":[{}]}}"#, items.join(","))
 }
 
 fn shown(id: &Uuid) -> String {
