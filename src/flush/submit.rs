@@ -9,10 +9,12 @@
 //! 4. `submitted` is committed with the provider's id. An answer that makes sure that nothing was created puts the
 //!    batch back to `building`; a lost answer leaves it `uncertain`, for [`super::reconcile`].
 
+use std::panic::resume_unwind;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
+use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
 use crate::crash;
@@ -222,7 +224,7 @@ enum Unsent {
     LeaseLost,
 }
 
-/// The body of a create, read from the store as it goes out.
+/// The body of a create, read from the store as it goes out: while one page is sent, the next is read.
 ///
 /// Before the last bytes leave, the lease is renewed: a body that lacks them makes no batch. So a sender that stood
 /// still for so long that another has taken over sends nothing more that counts.
@@ -232,15 +234,18 @@ fn envelope(
     claim: Claim,
     lease: Duration,
 ) -> impl Stream<Item = Result<Bytes, Unsent>> + Send + 'static {
+    let mut reading = JoinSet::new();
+    reading.spawn(page(store.clone(), claim.batch, None));
     let pages = store.clone();
-    let items = stream::try_unfold((pages, None::<DeferralId>), move |(store, after)| async move {
-        let page = store.batch_items(claim.batch, after).await?;
-        let Some(last) = page.last().map(|item| item.id) else { return Ok::<_, Unsent>(None) };
-        let mut text = Vec::with_capacity(page.iter().map(|item| item.text.len() + 80).sum());
-        for (index, item) in page.iter().enumerate() {
-            Envelope::push_item(&mut text, after.is_none() && index == 0, item.id, &item.text);
+    let items = stream::try_unfold(reading, move |mut reading| {
+        let store = pages.clone();
+        async move {
+            let read =
+                reading.join_next().await.map(|read| read.unwrap_or_else(|join| resume_unwind(join.into_panic())));
+            let Some((text, last)) = read.transpose()?.flatten() else { return Ok::<_, Unsent>(None) };
+            reading.spawn(page(store, claim.batch, Some(last)));
+            Ok(Some((text, reading)))
         }
-        Ok(Some((Bytes::from(text), (store, Some(last)))))
     });
     let close = stream::once(async move {
         if !store.renew(claim, clock.now().plus(lease)).await? {
@@ -250,6 +255,21 @@ fn envelope(
         Ok(Envelope::close())
     });
     stream::iter([Ok(Envelope::open())]).chain(items).chain(close)
+}
+
+/// Some items as they go into the body, and which was the last; `None` behind the end.
+async fn page(
+    store: Store,
+    batch: BatchId,
+    after: Option<DeferralId>,
+) -> Result<Option<(Bytes, DeferralId)>, StoreError> {
+    let items = store.batch_items(batch, after).await?;
+    let Some(last) = items.last().map(|item| item.id) else { return Ok(None) };
+    let mut text = Vec::with_capacity(items.iter().map(|item| item.text.len() + 80).sum());
+    for (index, item) in items.iter().enumerate() {
+        Envelope::push_item(&mut text, after.is_none() && index == 0, item.id, &item.text);
+    }
+    Ok(Some((Bytes::from(text), last)))
 }
 
 #[cfg(test)]

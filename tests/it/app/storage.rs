@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::it::postgres::{TestDatabase, database, database_at};
+use crate::it::postgres::{TestDatabase, database};
 
 /// 32 bytes in base64.
 const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -57,11 +57,6 @@ impl Storage {
     /// On a database of any server.
     pub(crate) fn at(database: TestDatabase) -> Self {
         Self { folder: TempDir::new().unwrap(), database: Some(database) }
-    }
-
-    /// On the PostgreSQL server at `url`.
-    pub(crate) async fn at(url: &str) -> Self {
-        Self { folder: TempDir::new().unwrap(), database: Some(database_at(url).await) }
     }
 
     /// A folder that goes with the store.
