@@ -129,8 +129,10 @@ async fn a_call_that_fails_fails_the_demo() {
     let output = output(demo(temporary.path(), &["--json"]).env("OFFPEAK__DEFER__MAX_QUEUED", "5")).await;
     assert_eq!(output.status.code(), Some(1));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&report["deferred"]["calls"], &report["failed"]), (&5.into(), &57.into()));
+    // How many find room depends on how soon the first batch goes out.
+    let failed = report["failed"].as_u64().unwrap();
+    assert!(failed > 0 && failed + report["deferred"]["calls"].as_u64().unwrap() == 62, "{report}");
     let complaints = text(&output.stderr).lines().filter(|line| line.ends_with("answered with 429 rate_limit_error"));
-    assert_eq!(complaints.count(), 57);
+    assert_eq!(complaints.count() as u64, failed);
     assert!(is_empty(&temporary));
 }
