@@ -51,7 +51,7 @@ async fn a_builder_holds_its_batch_for_the_lease(db: Fixture) {
     assert!(claim(&db.store, until.minus(Duration::from_millis(1)), 9).await.is_empty());
     let claimed = claim(&db.store, until, 9).await;
     assert_eq!(ids(&claimed), [built.claim.batch].into());
-    assert!(!db.store.batch_sending(built.claim, until).await.unwrap().is_some());
+    assert!(db.store.batch_sending(built.claim, until).await.unwrap().is_none());
     assert!(db.store.batch_sending(claimed[0].claim, until).await.unwrap().is_some());
 }
 
