@@ -9,7 +9,9 @@ mod it {
     mod cancel;
     mod check;
     mod child;
+    mod client;
     mod decisions;
+    mod demo;
     mod floor_plan;
     mod items;
     mod keys;
@@ -19,8 +21,10 @@ mod it {
     mod outcomes;
     mod postgres;
     mod process;
+    mod program;
     mod refuse;
     mod results;
     mod retention;
+    mod store;
     mod wire;
 }

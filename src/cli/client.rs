@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::anyhow;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
+use crate::provider;
+
 /// How long a connection may take to come about: whoever asks is waiting at a terminal.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -28,14 +30,14 @@ pub(super) struct Reply {
 impl Client {
     /// A client of the listener at `base`, which has no trailing slash.
     pub(super) fn new(base: &str, headers: HeaderMap) -> anyhow::Result<Self> {
+        let is_local = base.parse().is_ok_and(|url: Uri| provider::is_local(&url));
         let builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_LIMIT)
             .timeout(ANSWER_LIMIT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("offpeak/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers);
-        // A proxy that is set for the world outside leads nowhere on this machine.
-        let builder = if is_here(base) { builder.no_proxy() } else { builder };
+        let builder = if is_local { builder.no_proxy() } else { builder };
         Ok(Self { http: builder.build()?, base: base.to_owned() })
     }
 
@@ -78,27 +80,5 @@ impl Client {
         }
         let why = cause.map_or_else(|| error.to_string(), ToString::to_string);
         if error.is_connect() { anyhow!("{base} cannot be reached: {why}") } else { anyhow!("{base} broke off: {why}") }
-    }
-}
-
-/// Whether a URL leads to this machine.
-fn is_here(url: &str) -> bool {
-    let host = url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn knows_this_machine() {
-        for here in ["http://127.0.0.1:8101", "http://localhost", "https://[::1]:1/x", "http://LOCALHOST:8101"] {
-            assert!(is_here(here), "{here}");
-        }
-        for elsewhere in ["http://10.0.0.1:8101", "https://localhost.example", "nonsense://", ""] {
-            assert!(!is_here(elsewhere), "{elsewhere}");
-        }
     }
 }

@@ -216,9 +216,9 @@ mod tests {
         let page =
             PageView { data: vec![deferral(done), deferral(json!({}))], has_more: true, last_id: Some(ID.to_owned()) };
         insta::assert_snapshot!(listed(&page), @r"
-        id                                    status     model  workload  ref  created     paid
-        dfr_00000000000000000000000000000000  succeeded  m      digests   r-1  then     $0.0123
-        dfr_00000000000000000000000000000000  queued     m      -         -    then           -
+        id                                    status     model  workload  ref  created       paid
+        dfr_00000000000000000000000000000000  succeeded  m      digests   r-1  then     $0.012300
+        dfr_00000000000000000000000000000000  queued     m      -         -    then             -
 
         There are more: --after-id dfr_00000000000000000000000000000000
         ");

@@ -44,10 +44,15 @@ pub(super) struct CostView {
     pub(super) live_price: NanoUsd,
 }
 
-/// An amount for a table: ten-thousandths of a dollar are as fine as anybody reads.
+/// An amount for people, in whole millionths of a dollar: one short call of the cheapest model still shows.
 pub(super) fn dollars(amount: NanoUsd) -> String {
-    let tenths_of_milli = amount.0.saturating_add(50_000).div_euclid(100_000);
-    format!("${}.{:04}", tenths_of_milli / 10_000, tenths_of_milli % 10_000)
+    let micros = rounded(amount).0 / 1_000;
+    format!("${}.{:06}", micros / 1_000_000, micros % 1_000_000)
+}
+
+/// The amount that [`dollars`] shows.
+pub(super) fn rounded(amount: NanoUsd) -> NanoUsd {
+    NanoUsd(amount.0.saturating_add(500).div_euclid(1_000).saturating_mul(1_000))
 }
 
 /// Dollars with up to nine decimals. What one deferral costs is far below where a float would lose one of them.
@@ -70,13 +75,13 @@ mod tests {
     }
 
     #[test]
-    fn tables_round_to_ten_thousandths() {
+    fn people_see_millionths() {
         for (nanos, text) in [
-            (0, "$0.0000"),
-            (49_999, "$0.0000"),
-            (50_000, "$0.0001"),
-            (1_999_950_000, "$2.0000"),
-            (123_400_000, "$0.1234"),
+            (0, "$0.000000"),
+            (499, "$0.000000"),
+            (500, "$0.000001"),
+            (1_999_999_500, "$2.000000"),
+            (123_456_000, "$0.123456"),
         ] {
             assert_eq!(dollars(NanoUsd(nanos)), text);
         }

@@ -10,9 +10,10 @@ use crate::store::lanes::LaneId;
 use crate::store::packing::Packed;
 use crate::store::{Store, StoreError};
 
-/// Items read at once while a batch is sent; whichever of the two is met first.
+/// Items read at once while a batch is sent; whichever of the two is met first. The bytes are those of the items as
+/// they were accepted: packed, a hundred large ones can be next to nothing.
 const PAGE_ITEMS: i64 = 500;
-const PAGE_PACKED_BYTES: usize = 4_000_000;
+const PAGE_BYTES: i64 = 4_000_000;
 
 /// What one batch may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -569,8 +570,8 @@ impl Store {
         let mut bytes = 0;
         read!(self, tx => {
             use futures_util::TryStreamExt as _;
-            let mut rows = sqlx::query_as::<_, (DeferralId, i16, Vec<u8>)>(
-                "select deferral.id, payload.codec, payload.body
+            let mut rows = sqlx::query_as::<_, (DeferralId, i32, i16, Vec<u8>)>(
+                "select deferral.id, deferral.body_bytes, payload.codec, payload.body
                  from deferral join payload on payload.deferral_id = deferral.id
                  where deferral.batch_id = $1 and deferral.state = 'batched' and deferral.id > $2
                  order by deferral.id limit $3",
@@ -579,10 +580,10 @@ impl Store {
             .bind(after.unwrap_or(DeferralId(uuid::Uuid::nil())))
             .bind(PAGE_ITEMS)
             .fetch(&mut *tx);
-            while let Some((id, codec, body)) = rows.try_next().await? {
-                bytes += body.len();
+            while let Some((id, body_bytes, codec, body)) = rows.try_next().await? {
+                bytes += i64::from(body_bytes);
                 page.push((id, Packed { codec, body }));
-                if bytes >= PAGE_PACKED_BYTES {
+                if bytes >= PAGE_BYTES {
                     break;
                 }
             }

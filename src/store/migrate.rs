@@ -32,12 +32,18 @@ impl Store {
                 Engine::Postgres(pool) => without_lock(&POSTGRES).run(pool).await,
             };
             match outcome {
-                Err(sqlx::migrate::MigrateError::ExecuteMigration(..)) if attempt < ATTEMPTS => attempt += 1,
+                Err(error) if may_have_met_another(&error) && attempt < ATTEMPTS => attempt += 1,
                 outcome => return Ok(outcome?),
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Whether the database has refused a statement: one of a migration, or the making of the table that lists them.
+fn may_have_met_another(error: &sqlx::migrate::MigrateError) -> bool {
+    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+    matches!(error, ExecuteMigration(..) | Execute(sqlx::Error::Database(_)))
 }
 
 /// The lock that sqlx would take belongs to a session, which a pooler in transaction mode does not keep.

@@ -87,7 +87,9 @@ mod tests {
     #[test]
     fn all_parts_are_on_the_line() {
         let progress = Progress { on_terminal: false, parts: Default::default() };
-        [(Step::Live, 2), (Step::Queued, 3), (Step::Result, 3)].map(|(step, count)| progress.expect(step, count));
+        for (step, count) in [(Step::Live, 2), (Step::Queued, 3), (Step::Result, 3)] {
+            progress.expect(step, count);
+        }
         progress.advance(Step::Live);
         progress.advance(Step::Queued);
         progress.advance(Step::Queued);
