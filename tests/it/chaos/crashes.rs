@@ -10,7 +10,6 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http::Method;
 use offpeak::clock::{Clock, Timestamp};
 use offpeak::simulator::{Effect, Endpoint, Fault};
-use serde_json::Value;
 
 use super::replica::Replica;
 use super::stage::{Stage, until};
