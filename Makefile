@@ -1,6 +1,6 @@
 # What people run. The work is in scripts/ and in cargo; nothing here needs more than Rust to begin with.
 
-.PHONY: demo test soak check clean-test
+.PHONY: demo test soak check bench clean-test
 
 # Builds and shows it: simulator, gateway and sample traffic. Ctrl-C ends it.
 demo:
@@ -17,6 +17,10 @@ soak:
 # Format, lints, dependencies: what is checked without running anything.
 check:
 	scripts/check
+
+# How fast the batch engine is beside the bare database: `make bench`, `make bench ARGS="--full --json FILE"`.
+bench:
+	cargo bench --locked --bench engine -- $(ARGS)
 
 # Takes away what `make test` put into the working tree.
 clean-test:

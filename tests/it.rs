@@ -7,6 +7,7 @@ mod it {
     mod admin;
     mod app;
     mod cancel;
+    mod chaos;
     mod check;
     mod child;
     mod client;
@@ -22,6 +23,7 @@ mod it {
     mod postgres;
     mod process;
     mod program;
+    mod protocol_model;
     mod refuse;
     mod results;
     mod retention;

@@ -2,14 +2,12 @@
 
 use std::collections::HashSet;
 
-use sqlx::{PgConnection, SqliteConnection};
-
 use crate::clock::Timestamp;
 use crate::domain::deferral::{Answer, Cost, ServedBy, State};
 use crate::domain::id::{BatchId, DeferralId};
 use crate::domain::usage::Tokens;
 use crate::store::engine::{read, write};
-use crate::store::packing::Packed;
+use crate::store::finish::{Final, Finish as _};
 use crate::store::{Store, StoreError};
 
 /// Writes what came back for one deferral, once.
@@ -246,137 +244,6 @@ impl Store {
             }
             fresh.into_iter().collect()
         }))
-    }
-}
-
-struct Final<'a> {
-    id: DeferralId,
-    state: State,
-    status: u16,
-    packed: Packed,
-    bill: Option<&'a Bill>,
-}
-
-impl Final<'_> {
-    fn served_by(&self) -> Option<ServedBy> {
-        matches!(self.state, State::Succeeded | State::Failed).then_some(ServedBy::Batch)
-    }
-}
-
-/// Makes members final: state, outcome and entry.
-trait Finish {
-    async fn finish(
-        &mut self,
-        batch: BatchId,
-        finals: &[Final<'_>],
-        now: Timestamp,
-    ) -> Result<Vec<DeferralId>, sqlx::Error>;
-}
-
-impl Finish for SqliteConnection {
-    async fn finish(
-        &mut self,
-        batch: BatchId,
-        finals: &[Final<'_>],
-        now: Timestamp,
-    ) -> Result<Vec<DeferralId>, sqlx::Error> {
-        let mut fresh = Vec::with_capacity(finals.len());
-        for each in finals {
-            let changed = sqlx::query(
-                "update deferral set state = $3, completed_at = $4, served_by = $5, lane_id = null
-                 where id = $1 and batch_id = $2
-                   and (state = 'batched' or (state = 'rescuing' and $3 = 'succeeded'))",
-            )
-            .bind(each.id)
-            .bind(batch)
-            .bind(each.state)
-            .bind(now)
-            .bind(each.served_by())
-            .execute(&mut *self)
-            .await?
-            .rows_affected();
-            if changed == 1 {
-                fresh.push(each.id);
-                insert_outcome!(self, each.id, each.status, each.packed, now);
-                if let Some(bill) = each.bill {
-                    insert_entry!(self, each.id, "answer", ServedBy::Batch, bill, now);
-                }
-            }
-        }
-        Ok(fresh)
-    }
-}
-
-impl Finish for PgConnection {
-    async fn finish(
-        &mut self,
-        batch: BatchId,
-        finals: &[Final<'_>],
-        now: Timestamp,
-    ) -> Result<Vec<DeferralId>, sqlx::Error> {
-        fn column<'a, T>(finals: &[&'a Final<'a>], value: impl Fn(&'a Final<'a>) -> T) -> Vec<T> {
-            finals.iter().map(|each| value(each)).collect()
-        }
-        let all: Vec<&Final<'_>> = finals.iter().collect();
-        let changed: Vec<DeferralId> = sqlx::query_scalar(
-            "update deferral set state = done.state, completed_at = $5, served_by = done.served_by, lane_id = null
-             from unnest($2::uuid[], $3::text[], $4::text[]) as done (id, state, served_by)
-             where deferral.id = done.id and deferral.batch_id = $1
-               and (deferral.state = 'batched' or (deferral.state = 'rescuing' and done.state = 'succeeded'))
-             returning deferral.id",
-        )
-        .bind(batch)
-        .bind(column(&all, |each| each.id))
-        .bind(column(&all, |each| each.state.as_str()))
-        .bind(column(&all, |each| each.served_by().map(|_| "batch")))
-        .bind(now)
-        .fetch_all(&mut *self)
-        .await?;
-        let changed_set: HashSet<DeferralId> = changed.iter().copied().collect();
-        let fresh: Vec<&Final<'_>> = finals.iter().filter(|each| changed_set.contains(&each.id)).collect();
-        sqlx::query(
-            "insert into outcome (deferral_id, status, codec, body, received_at)
-             select id, status, codec, body, $5
-             from unnest($1::uuid[], $2::integer[], $3::smallint[], $4::bytea[]) as came (id, status, codec, body)
-             on conflict (deferral_id) do nothing",
-        )
-        .bind(column(&fresh, |each| each.id))
-        .bind(column(&fresh, |each| i32::from(each.status)))
-        .bind(column(&fresh, |each| each.packed.codec))
-        .bind(column(&fresh, |each| each.packed.body.as_slice()))
-        .bind(now)
-        .execute(&mut *self)
-        .await?;
-        let billed: Vec<(DeferralId, &Bill)> =
-            fresh.iter().filter_map(|each| each.bill.map(|bill| (each.id, bill))).collect();
-        let tokens = |class: fn(&Tokens) -> u64| -> Vec<i64> {
-            billed.iter().map(|(_, bill)| count(class(&bill.tokens))).collect()
-        };
-        sqlx::query(
-            "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
-                 output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd,
-                 live_nanousd)
-             select deferral.id, 'answer', tenant, workload, bill.model, 'batch', $10, input, output, write_5m, write_1h, reads,
-                 paid, live
-             from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-                 $8::bigint[], $9::bigint[])
-                 as bill (id, model, input, output, write_5m, write_1h, reads, paid, live)
-             join deferral on deferral.id = bill.id
-             on conflict (deferral_id, kind) do nothing",
-        )
-        .bind(billed.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-        .bind(billed.iter().map(|(_, bill)| bill.model.as_str()).collect::<Vec<_>>())
-        .bind(tokens(|tokens| tokens.input))
-        .bind(tokens(|tokens| tokens.output))
-        .bind(tokens(|tokens| tokens.cache_write_5m))
-        .bind(tokens(|tokens| tokens.cache_write_1h))
-        .bind(tokens(|tokens| tokens.cache_read))
-        .bind(billed.iter().map(|(_, bill)| bill.cost.map(|cost| cost.paid.0)).collect::<Vec<_>>())
-        .bind(billed.iter().map(|(_, bill)| bill.cost.map(|cost| cost.live_price.0)).collect::<Vec<_>>())
-        .bind(now)
-        .execute(&mut *self)
-        .await?;
-        Ok(changed)
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::app::{Call, Engine, Storage, body, on_both_engines};
 use super::child::{Gateway, serve};
-use super::postgres::PrivateCluster;
+use super::postgres::{PrivateCluster, database_at};
 use super::wire::soon;
 
 on_both_engines! {
@@ -108,7 +108,7 @@ impl Load {
 #[tokio::test]
 async fn live_calls_go_on_while_postgres_is_down_and_tickets_outlive_it() {
     let cluster = PrivateCluster::start();
-    let storage = Storage::at(cluster.url()).await;
+    let storage = Storage::at(database_at(cluster.url()).await);
     let simulator = provider(Duration::ZERO).await;
     cluster.crash();
     let gateway = Gateway::start(serve(&storage, &simulator.url(), &QUICK)).await;

@@ -45,8 +45,13 @@ const NONE_OF: [(&str, &str); 8] = [
 const IN_BATCHES: &str = "select id, cast(case when served_by = 'batch' then 1
     when served_by = 'live' then attempts - 1 else attempts end as bigint) from deferral";
 
-/// What is not in order; `books` are those of a provider that did as it should.
-pub(super) async fn faults(storage: &Storage, books: Option<&Books>) -> Vec<String> {
+/// How much is under way in a store.
+pub(crate) async fn under_way(storage: &Storage) -> i64 {
+    storage.count(UNDER_WAY).await
+}
+
+/// What is not in order in a store.
+pub(crate) async fn wrong(storage: &Storage) -> Vec<String> {
     let mut faults = Vec::new();
     for (what, statement) in NONE_OF {
         match storage.count(statement).await {
@@ -54,6 +59,12 @@ pub(super) async fn faults(storage: &Storage, books: Option<&Books>) -> Vec<Stri
             count => faults.push(format!("{count} {what}")),
         }
     }
+    faults
+}
+
+/// What is not in order; `books` are those of a provider that did as it should.
+pub(super) async fn faults(storage: &Storage, books: Option<&Books>) -> Vec<String> {
+    let mut faults = wrong(storage).await;
     let Some(books) = books else { return faults };
     let mut submitted: HashMap<&str, i64> = HashMap::new();
     for item in books.items() {

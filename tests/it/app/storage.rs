@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::it::postgres::{TestDatabase, database, database_at};
+use crate::it::postgres::{TestDatabase, database};
 
 /// 32 bytes in base64.
 const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -48,16 +48,15 @@ macro_rules! connected {
 
 impl Storage {
     pub(crate) async fn new(engine: Engine) -> Self {
-        let database = match engine {
-            Engine::Sqlite => None,
-            Engine::Postgres => Some(database().await),
-        };
-        Self { folder: TempDir::new().unwrap(), database }
+        match engine {
+            Engine::Sqlite => Self { folder: TempDir::new().unwrap(), database: None },
+            Engine::Postgres => Self::at(database().await),
+        }
     }
 
-    /// On the PostgreSQL server at `url`.
-    pub(crate) async fn at(url: &str) -> Self {
-        Self { folder: TempDir::new().unwrap(), database: Some(database_at(url).await) }
+    /// On a database of any server.
+    pub(crate) fn at(database: TestDatabase) -> Self {
+        Self { folder: TempDir::new().unwrap(), database: Some(database) }
     }
 
     /// A folder that goes with the store.
