@@ -24,7 +24,9 @@ mod it {
     mod process;
     mod program;
     mod protocol_model;
+    mod pushback;
     mod refuse;
+    mod rescue;
     mod results;
     mod retention;
     mod store;

@@ -124,7 +124,7 @@ pub(crate) struct TestApp {
     pub(crate) clock: Clock,
     journal: Journal,
     http: reqwest::Client,
-    /// Whether the provider was told to misbehave: then a call may be submitted more than once.
+    /// Whether the provider does not behave as usual: then a call may be submitted more than once, or refused.
     faulty: Cell<bool>,
 }
 
@@ -174,8 +174,13 @@ impl TestApp {
 
     /// Lets the provider misbehave.
     pub(crate) fn inject(&self, fault: Fault) {
-        self.faulty.set(true);
+        self.leave_books_unchecked();
         self.simulator.inject(fault);
+    }
+
+    /// In this test the provider's books need not agree with ours.
+    pub(crate) fn leave_books_unchecked(&self) {
+        self.faulty.set(true);
     }
 
     /// What has reached the provider.

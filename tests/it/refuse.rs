@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_compression::tokio::bufread::GzipEncoder;
 use tokio::io::AsyncReadExt as _;
 
-use super::app::{Engine, OTHER_KEY, Setup, TestApp, body, on_both_engines};
+use super::app::{Engine, KEY, OTHER_KEY, Setup, TestApp, body, on_both_engines};
 
 on_both_engines! {
     a_queue_that_is_full_takes_no_more,
@@ -166,7 +166,7 @@ async fn a_queue_that_is_full_takes_no_more(engine: Engine) {
     for prompt in ["1", "2", "3"] {
         app.defer(prompt).await;
     }
-    for key in [super::app::KEY, OTHER_KEY] {
+    for key in [KEY, OTHER_KEY] {
         let refused = app.tagged(body("4")).key(key).send().await;
         assert_eq!(refused.header("x-defer-decision"), Some("refused; reason=queue-full"));
         assert_eq!(refused.header("retry-after"), Some("3610"));
