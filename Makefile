@@ -1,6 +1,6 @@
 # What people run. The work is in scripts/ and in cargo; nothing here needs more than Rust to begin with.
 
-.PHONY: demo test soak check bench clean-test
+.PHONY: demo test soak chaos check bench clean-test
 
 # Builds and shows it: simulator, gateway and sample traffic. Ctrl-C ends it.
 demo:
@@ -13,6 +13,10 @@ test:
 # What takes too long for every day: the largest batch that there can be, through a gateway with little memory.
 soak:
 	cargo nextest run --locked --run-ignored only
+
+# The chaos tests again and again, each time with another seed: `make chaos RUNS=3 SEED=17`.
+chaos:
+	scripts/chaos $(RUNS) $(SEED)
 
 # Format, lints, dependencies: what is checked without running anything.
 check:

@@ -1,4 +1,7 @@
 //! Rescuing: what no batch brings home in time is sent live, once, or expires; and so is what its caller promotes.
+//!
+//! A live call has no name by which it could be found again. One whose answer is lost, as by a crash between the answer
+//! and its commit, is made once more, and then was paid twice; everything else about a rescue is done once.
 
 mod settings;
 

@@ -5,9 +5,20 @@
 //! 1. `building` is committed with the members before anything is sent (by [`Flush::build_due`]).
 //! 2. `uncertain` is committed right before the create is sent. A crash before this commit has sent nothing; after it,
 //!    the batch may exist, and nobody sends it again before the provider's list has been consulted.
-//! 3. The create is sent, once. Its lease is renewed for as long as it is under way, so that no other replica doubts it.
+//! 3. The create is sent, once. Its lease is renewed for as long as it is under way, so that no other replica doubts it,
+//!    and once more right before its last bytes leave: without them it makes no batch, so a sender that stood still
+//!    until another took over sends nothing more that counts.
 //! 4. `submitted` is committed with the provider's id. An answer that makes sure that nothing was created puts the
 //!    batch back to `building`; a lost answer leaves it `uncertain`, for [`super::reconcile`].
+//!
+//! `tests/it/protocol_model.rs` searches all interleavings of this with crashes, lost answers and a late list, and
+//! `tests/it/chaos/` kills the real program at each step.
+//!
+//! What remains: a batch is sent twice if the provider shows it later than `batch.reconcile_wait` after its last bytes
+//! left. That takes a list that is late for longer than that; or a process that is held between the last renewal and
+//! the write that follows at once, for longer than the lease and the wait together, and then goes on; or bytes that a
+//! network holds back for as long; or a clock that jumps forward over the wait, or differs between replicas by as much,
+//! while the list is late; or a clock more than an hour ahead of the provider's. None of these loses a call.
 
 use std::panic::resume_unwind;
 use std::time::Duration;
@@ -275,7 +286,67 @@ async fn page(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::body::Item;
     use crate::domain::error_type::{detailed_envelope, envelope as error};
+    use crate::domain::lane::{Credential, CredentialHeader};
+    use crate::secret::{MasterKey, Secret, Vault};
+    use crate::store::{self, Limits, Location, NewDeferral};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+    const LEASE: Duration = Duration::from_secs(30);
+
+    /// A store with one batch, which is being sent, and the claim on it.
+    async fn sending(folder: &std::path::Path) -> (Store, Claim) {
+        let key = MasterKey::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+        let url = Location::Sqlite(folder.join("test.db"));
+        let settings =
+            store::Settings { url, master_key: crate::secret::KeySource::Given(key.clone()), encrypt_bodies: false };
+        let store = Store::open(&settings, Vault::new(&key)).await.unwrap();
+        store.migrate().await.unwrap();
+        let lane = Lane {
+            tenant: "tenant".into(),
+            credential: Credential { header: CredentialHeader::ApiKey, secret: Secret::new("key") },
+            version: None,
+            betas: String::new(),
+            workspace_id: None,
+            user_profile_id: None,
+        };
+        let item = Item { text: r#"{"a":1}"#.into(), model: "model".into(), stream: false, hash: [0; 32] };
+        let new = NewDeferral {
+            id: DeferralId::new(NOW),
+            lane,
+            item,
+            workload: None,
+            reference: None,
+            group: None,
+            idempotency_key: None,
+            is_retry: false,
+            accepted_at: NOW,
+            deadline: NOW.plus(LEASE),
+        };
+        store.accept(new).await.unwrap();
+        let lane = store.backlog(NOW, 1).await.unwrap()[0].lane;
+        let limits = Limits { requests: 10, bytes: 1_000, bytes_per_item: 50 };
+        let batch = store.build_batch(BatchId::new(NOW), lane, limits, NOW, LEASE).await.unwrap().unwrap();
+        store.batch_sending(batch.claim, NOW).await.unwrap().unwrap();
+        (store, batch.claim)
+    }
+
+    #[tokio::test]
+    async fn the_last_bytes_leave_only_under_a_lease() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, claim) = sending(folder.path()).await;
+        let body = || envelope(store.clone(), Clock::manual(NOW), claim, LEASE);
+        let whole: Vec<u8> = body().map(Result::unwrap).collect::<Vec<_>>().await.concat();
+        assert!(crate::domain::json::is_valid(std::str::from_utf8(&whole).unwrap()));
+
+        // Stands still until another takes over.
+        let mut late = std::pin::pin!(body());
+        assert!(matches!((late.next().await, late.next().await), (Some(Ok(_)), Some(Ok(_)))));
+        let later = NOW.plus(2 * LEASE);
+        assert_eq!(store.claim_batches(BatchState::Uncertain, later, LEASE, 1).await.unwrap().len(), 1);
+        assert!(matches!(late.next().await, Some(Err(Unsent::LeaseLost))));
+    }
 
     fn refusal(status: u16, body: String) -> Refusal {
         Refusal { status, kind: ErrorType::read(&body).as_str().to_owned(), body, retry_after: None }

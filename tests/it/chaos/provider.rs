@@ -110,15 +110,17 @@ async fn a_list_that_is_late_is_waited_for(engine: Engine) {
 }
 
 async fn batches_of_one_size_are_told_apart_by_their_results(engine: Engine) {
-    // Whichever is hidden: the other is taken for both at first.
+    let mut mistaken = 0;
+    // Whichever is hidden: the other may be taken for it at first.
     for hidden in [0, 1] {
         let app = Setup::on(engine).set("batch.max_requests", "2").set("batch.linger", "1h").start().await;
         app.inject(creating(Effect::HideBatch { during: MINUTE }).after(hidden));
         app.inject(Fault::at(Endpoint::BatchCreate, Effect::CutAfter).times(2));
         let ids = deferred(&app, 4).await;
         each_is_once_in(&app, &ids, 2).await;
-        assert!(mistakes(&app).await > 0);
+        mistaken += mistakes(&app).await;
     }
+    assert!(mistaken > 0);
 }
 
 async fn a_batch_of_somebody_else_is_let_go_of(engine: Engine) {

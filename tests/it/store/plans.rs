@@ -33,9 +33,9 @@ const HISTORY_SQLITE: &str = "
     insert into outcome (deferral_id, status, codec, body, received_at)
     select id, 200, 1, randomblob(100), completed_at from deferral;
     insert into attempt (deferral_id, number, result, ended_at) select id, 1, 'expired', completed_at from deferral;
-    insert into entry (deferral_id, tenant, model, served_by, settled_at, input_tokens, output_tokens,
+    insert into entry (deferral_id, kind, tenant, model, served_by, settled_at, input_tokens, output_tokens,
         cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens)
-    select id, tenant, model, 'batch', completed_at, 1, 1, 0, 0, 0 from deferral;
+    select id, 'answer', tenant, model, 'batch', completed_at, 1, 1, 0, 0, 0 from deferral;
     insert into batch (id, lane_id, tenant, state, provider_id, item_count, item_bytes, built_at, sent_at, due_at, fence)
     with recursive number (n) as (select 1 union all select n + 1 from number where n < 2000)
     select randomblob(16), randomblob(16), 'big', 'ingested', 'msgbatch_old_' || n, 10, 20000, 1700000000000,
@@ -51,9 +51,9 @@ const HISTORY_POSTGRES: &str = "
     insert into outcome (deferral_id, status, codec, body, received_at)
     select id, 200, 1, body_hash, completed_at from deferral;
     insert into attempt (deferral_id, number, result, ended_at) select id, 1, 'expired', completed_at from deferral;
-    insert into entry (deferral_id, tenant, model, served_by, settled_at, input_tokens, output_tokens,
+    insert into entry (deferral_id, kind, tenant, model, served_by, settled_at, input_tokens, output_tokens,
         cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens)
-    select id, tenant, model, 'batch', completed_at, 1, 1, 0, 0, 0 from deferral;
+    select id, 'answer', tenant, model, 'batch', completed_at, 1, 1, 0, 0, 0 from deferral;
     insert into batch (id, lane_id, tenant, state, provider_id, item_count, item_bytes, built_at, sent_at, due_at, fence)
     select gen_random_uuid(), gen_random_uuid(), 'big', 'ingested', 'msgbatch_old_' || n, 10, 20000,
         to_timestamp(1700000000), to_timestamp(1700000000), to_timestamp(1700000000), 1
