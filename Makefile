@@ -1,6 +1,6 @@
 # What people run. The work is in scripts/ and in cargo; nothing here needs more than Rust to begin with.
 
-.PHONY: demo test check bench clean-test
+.PHONY: demo test soak check bench clean-test
 
 # Builds and shows it: simulator, gateway and sample traffic. Ctrl-C ends it.
 demo:
@@ -9,6 +9,10 @@ demo:
 # Installs what the tests need and is missing, then runs all of them.
 test:
 	scripts/test
+
+# What takes too long for every day: the largest batch that there can be, through a gateway with little memory.
+soak:
+	cargo nextest run --locked --run-ignored only
 
 # Format, lints, dependencies: what is checked without running anything.
 check:

@@ -101,6 +101,13 @@ impl Clock {
             held.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
+
+    /// Sets a manual clock back, as an operator might the machine's; does nothing to the machine's.
+    pub fn set_back(&self, by: Duration) {
+        if let Some(held) = &self.0 {
+            held.fetch_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -129,5 +136,7 @@ mod tests {
         let twin = clock.clone();
         clock.advance(Duration::from_secs(1));
         assert_eq!(twin.now(), Timestamp::from_millis(1_005));
+        clock.set_back(Duration::from_secs(1));
+        assert_eq!(twin.now(), Timestamp::from_millis(5));
     }
 }

@@ -6,6 +6,7 @@ mod settings;
 mod submit;
 
 use crate::clock::Clock;
+use crate::crash;
 use crate::domain::id::BatchId;
 use crate::nudge::{Bells, Nudge};
 use crate::provider::{Envelope, Provider};
@@ -57,6 +58,7 @@ impl Flush {
             // Due at once: whoever sends claims it like any other batch, here or on another replica.
             let batch = self.store.build_batch(id, *lane, self.limits(), now, std::time::Duration::ZERO).await?;
             if let Some(batch) = batch {
+                crash::point("build.wake");
                 tracing::info!(batch.id = %id, items = batch.item_count, bytes = batch.item_bytes, "batch built");
                 built += 1;
             }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::crash;
 use crate::domain::backoff;
 use crate::domain::batch::BatchState;
 use crate::domain::id::DeferralId;
@@ -31,6 +32,10 @@ const FETCH_CAP: Duration = Duration::from_secs(120);
 
 /// How often results with fewer lines than the provider counts are fetched before the rest counts as missing.
 const FETCHES_FOR_MISSING: u32 = 5;
+
+/// So many results without one of ours show that a batch out of the provider's list is somebody else's; fewer may be
+/// strays in one that is ours.
+const STRANGERS_MAX: u64 = 1_000;
 
 /// Brings results home.
 #[derive(Clone)]
@@ -52,8 +57,8 @@ enum Reading {
     Gone,
     /// It broke off.
     Broken(ProviderError),
-    /// It is somebody else's batch.
-    Foreign,
+    /// Of so many results of an adopted batch none is ours: it is somebody else's.
+    Foreign(u64),
 }
 
 impl Ingest {
@@ -83,11 +88,14 @@ impl Ingest {
             return Ok(true);
         };
         match self.read(&batch, &lane).await? {
-            Reading::Whole(results) if self.is_short(&batch, &lane, results).await => self.fetch_again(&batch).await?,
+            Reading::Whole(results) | Reading::Foreign(results) if self.is_short(&batch, &lane, results).await => {
+                self.fetch_again(&batch).await?;
+            }
             Reading::Whole(_) | Reading::Gone => self.finish(&batch).await?,
-            Reading::Foreign => {
+            Reading::Foreign(_) => {
                 tracing::warn!(batch.id = %batch.claim.batch, "a batch was taken for ours and is not: looking again");
                 self.store.batch_mistaken(batch.claim, self.clock.now()).await?;
+                crash::point("ingest.mistaken");
             }
             Reading::Broken(error) => {
                 let id = batch.claim.batch;
@@ -103,12 +111,15 @@ impl Ingest {
         let provider_id = batch.provider_id.as_deref().unwrap_or_default();
         let mut results = match self.provider.results(lane, provider_id).await {
             Ok(results) => results,
-            Err(ProviderError::Refused(refusal)) if matches!(refusal.status, 404 | 410) => return Ok(Reading::Gone),
+            // Without results nothing says that an adopted batch is ours; if it was, it is not found again.
+            Err(ProviderError::Refused(refusal)) if matches!(refusal.status, 404 | 410) => {
+                return Ok(if batch.adopted { Reading::Foreign(0) } else { Reading::Gone });
+            }
             Err(error) => return Ok(Reading::Broken(error)),
         };
         let mut settling = Settling::new(self, batch);
         let mut seen = HashSet::new();
-        let mut is_unconfirmed = batch.adopted;
+        let (mut is_unconfirmed, mut strangers) = (batch.adopted, 0);
         loop {
             let line = match results.next().await {
                 Ok(line) => line,
@@ -121,15 +132,20 @@ impl Ingest {
             // A line with a name that is none of ours belongs to nobody here.
             let id = DeferralId::parse(&line.custom_id);
             if is_unconfirmed {
-                // Whose the first item is, all are: a batch is made in one piece.
-                if !self.confirm(batch, id).await? {
-                    return Ok(Reading::Foreign);
+                // Whose one item is, all are: a batch is made in one piece.
+                is_unconfirmed = !self.confirm(batch, id).await?;
+                strangers += u64::from(is_unconfirmed);
+                if strangers > STRANGERS_MAX {
+                    // However many more there are.
+                    return Ok(Reading::Foreign(u64::MAX));
                 }
-                is_unconfirmed = false;
             }
-            let Some(id) = id else { continue };
+            let Some(id) = id.filter(|_| !is_unconfirmed) else { continue };
             seen.insert(id);
             settling.push(id, line.result).await?;
+        }
+        if is_unconfirmed {
+            return Ok(Reading::Foreign(strangers));
         }
         settling.finish().await?;
         if results.unreadable > 0 {
@@ -144,7 +160,11 @@ impl Ingest {
             Some(id) => self.store.is_member(batch.claim.batch, id).await?,
             None => false,
         };
-        Ok(is_ours && self.store.batch_confirmed(batch.claim).await?)
+        let is_confirmed = is_ours && self.store.batch_confirmed(batch.claim).await?;
+        if is_confirmed {
+            crash::point("ingest.confirmed");
+        }
+        Ok(is_confirmed)
     }
 
     async fn settle(&self, batch: &ClaimedBatch, chunk: Vec<(DeferralId, ItemResult)>) -> Result<(), StoreError> {
@@ -173,6 +193,7 @@ impl Ingest {
         let now = self.clock.now();
         if !settlements.is_empty() {
             let fresh = self.store.settle(batch.claim.batch, settlements, now).await?;
+            crash::point("ingest.chunk");
             self.settled.ring(fresh.into_iter().map(|id| id.0));
         }
         // Losing the lease is no reason to stop: whoever has it settles the same, and nothing is settled twice.
@@ -212,7 +233,9 @@ impl Ingest {
             };
             self.bring_in(batch, &missing.iter().map(settle).collect::<Vec<_>>()).await?;
         }
+        crash::point("ingest.settled");
         if self.store.batch_ingested(batch.claim, now).await? {
+            crash::point("ingest.done");
             tracing::info!(batch.id = %batch.claim.batch, "batch ingested");
         }
         Ok(())

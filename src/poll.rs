@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 
 use crate::clock::{Clock, Timestamp};
+use crate::crash;
 use crate::domain::batch::BatchState;
 use crate::domain::lane::Lane;
 use crate::nudge::Nudge;
@@ -84,6 +85,7 @@ impl Poll {
             return self.look_later(&batch).await;
         }
         if self.store.batch_ended(batch.claim, self.clock.now()).await? {
+            crash::point("poll.wake");
             tracing::info!(batch.id = %id, provider_id, "batch ended");
             self.ended.wake();
         }
@@ -98,6 +100,7 @@ impl Poll {
         }
         match self.provider.cancel_batch(lane, provider_id).await {
             Ok(_) => {
+                crash::point("poll.canceled");
                 tracing::info!(batch.id = %batch.claim.batch, provider_id, "batch canceled: nobody needs it any more");
                 self.store.batch_cancel_requested(batch.claim).await.map(drop)
             }

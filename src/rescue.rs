@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 
 use crate::clock::Clock;
+use crate::crash;
 use crate::domain::backoff;
 use crate::domain::deferral::{Answer, Cost, Deferral, OnDeadline, State};
 use crate::domain::id::DeferralId;
@@ -105,6 +106,7 @@ impl Rescue {
         let open = self.store.deferral(id, scope).await?.filter(|deferral| !deferral.state.is_final());
         if open.is_some() && !self.take_out(id, scope, &mut HashMap::new()).await? {
             self.store.promote_later(id, scope, self.clock.now()).await?;
+            crash::point("promote.answer");
         }
         self.store.deferral(id, scope).await
     }
@@ -150,6 +152,7 @@ impl Rescue {
         }
         let has_left = self.store.leave(id, scope, &Leave::ForRescue, self.clock.now()).await?;
         if has_left {
+            crash::point("rescue.left");
             tracing::info!(deferral.id = %id, "sent live");
             self.due.wake();
         }
@@ -169,7 +172,10 @@ impl Rescue {
             tracing::error!(deferral.id = %rescue.id, "the lane of a deferral is gone");
             return self.store.rescue_due(&rescue, self.clock.now().plus(AGAIN_CAP)).await.map(drop);
         };
-        match self.call(&rescue, &lane).await? {
+        crash::point("rescue.call");
+        let answered = self.call(&rescue, &lane).await?;
+        crash::point("rescue.answered");
+        match answered {
             Ok(message) => {
                 self.store.resume_live(rescue.lane).await?;
                 let bill = self.bill(&message);
@@ -203,6 +209,7 @@ impl Rescue {
         let now = self.clock.now();
         let own = backoff::exponential(rescue.claims.saturating_sub(1), AGAIN_FIRST, AGAIN_CAP);
         self.store.rescue_due(rescue, now.plus(own)).await?;
+        crash::point("rescue.again");
         if let ProviderError::Refused(refusal) = error {
             let pauses = self.store.live_pauses(rescue.lane).await?;
             let pause = refusal.retry_after.map(|asked| asked.min(RETRY_AFTER_MAX));
@@ -220,6 +227,7 @@ impl Rescue {
         bill: Option<&Bill>,
     ) -> Result<(), StoreError> {
         if self.store.settle_rescue(rescue, state, &answer, bill, self.clock.now()).await? {
+            crash::point("rescue.settled");
             self.settled.ring([rescue.id.0]);
         }
         Ok(())

@@ -3,6 +3,7 @@
 mod settings;
 
 use crate::clock::Clock;
+use crate::crash;
 use crate::store::{Store, StoreError};
 
 pub use settings::Settings;
@@ -35,7 +36,9 @@ impl Retain {
         if deferrals == u64::from(BITE) {
             return Ok(true);
         }
+        crash::point("retain.batches");
         let batches = self.store.forget_batches(before).await?;
+        crash::point("retain.lanes");
         let credentials = self.store.forget_lanes(now).await?;
         if deferrals + batches + credentials > 0 {
             tracing::info!(deferrals, batches, credentials, "deleted what need not be kept");

@@ -7,6 +7,7 @@ mod it {
     mod admin;
     mod app;
     mod cancel;
+    mod chaos;
     mod check;
     mod child;
     mod client;
@@ -17,10 +18,12 @@ mod it {
     mod keys;
     mod lanes;
     mod live;
+    mod memory;
     mod outcomes;
     mod postgres;
     mod process;
     mod program;
+    mod protocol_model;
     mod refuse;
     mod results;
     mod retention;

@@ -1,4 +1,4 @@
-//! `offpeak deferrals`: lists, shows and cancels the deferrals of a running gateway.
+//! `offpeak deferrals`: lists, shows, cancels and promotes the deferrals of a running gateway.
 
 use super::admin::AdminArgs;
 use super::table::{Align, Table, pairs};
@@ -21,6 +21,8 @@ enum Command {
     Show(One),
     /// Cancel one; what the provider has answered already stays
     Cancel(One),
+    /// Send one live now, at the full price
+    Promote(One),
 }
 
 #[derive(Debug, clap::Args)]
@@ -64,6 +66,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         Command::Cancel(One { id, admin }) => {
             admin.open()?.post(&format!("/api/deferrals/{id}/cancel"), canceled).await
         }
+        Command::Promote(One { id, admin }) => {
+            admin.open()?.post(&format!("/api/deferrals/{id}/promote"), promoted).await
+        }
     }
 }
 
@@ -104,6 +109,14 @@ fn listed(page: &PageView) -> String {
     match &page.last_id {
         Some(last) if page.has_more => format!("{table}\n\nThere are more: --after-id {last}"),
         _ => table.to_string(),
+    }
+}
+
+fn promoted(one: &DeferralView) -> String {
+    match one.status.as_str() {
+        "rescuing" => format!("{} is being sent live.", one.id),
+        "queued" | "batched" => format!("{} is sent live as soon as it is certain that no batch answers it.", one.id),
+        final_state => format!("{} is final already: {final_state}.", one.id),
     }
 }
 

@@ -8,14 +8,16 @@
 use std::error::Error;
 use std::time::Duration;
 
+use crate::crash;
 use crate::domain::backoff;
 use crate::domain::batch::BatchState;
 use crate::flush::Flush;
 use crate::provider::ProviderBatch;
 use crate::store::{ClaimedBatch, StoreError};
 
-/// How much the provider's clock may be behind ours.
-const SKEW: Duration = Duration::from_secs(60);
+/// How much the provider's clock may be behind ours. More than that, and a batch that was made would be overlooked and
+/// sent twice; looking at older ones costs little, for those that are ours are known.
+const SKEW: Duration = Duration::from_secs(60 * 60);
 
 /// Waits between looks at the list: doubling between these.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
@@ -50,12 +52,14 @@ impl Flush {
             }
         };
         let mut may_be_elsewhere = false;
+        crash::point("reconcile.listed");
         for made in candidates(&listed, batch) {
             let (now, id) = (self.clock.now(), batch.claim.batch);
             if self.store.certain_others(id, &made.id).await? {
                 continue;
             }
             if self.store.batch_submitted(batch.claim, &made.id, true, now, now).await? {
+                crash::point("reconcile.adopted");
                 tracing::info!(batch.id = %id, provider_id = made.id, "batch found in the provider's list");
                 return Ok(());
             }
@@ -69,6 +73,7 @@ impl Flush {
         if now >= doubted_at.plus(self.settings.reconcile_wait) && batch.doubted_at.is_some() {
             tracing::info!(batch.id = %batch.claim.batch, "the provider has no such batch: it is sent again");
             if self.store.batch_not_sent(batch.claim, now).await? {
+                crash::point("reconcile.absent");
                 self.built.wake();
             }
             return Ok(());
@@ -77,8 +82,13 @@ impl Flush {
     }
 }
 
-/// The provider's batches that may be this one, the oldest first: the list runs from the newest.
-fn candidates<'a>(listed: &'a [ProviderBatch], batch: &ClaimedBatch) -> impl Iterator<Item = &'a ProviderBatch> {
+/// The provider's batches that may be this one, those first that were made closest to when it was sent.
+fn candidates<'a>(listed: &'a [ProviderBatch], batch: &ClaimedBatch) -> Vec<&'a ProviderBatch> {
     let items = u64::from(batch.item_count);
-    listed.iter().rev().filter(move |made| made.item_count == items)
+    let mut candidates: Vec<_> = listed.iter().filter(|made| made.item_count == items).collect();
+    let distance = |made: &ProviderBatch| {
+        batch.sent_at.zip(made.created_at).map_or(Duration::MAX, |(sent, made)| sent.since(made).max(made.since(sent)))
+    };
+    candidates.sort_by_key(|made| distance(made));
+    candidates
 }

@@ -16,7 +16,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::task::JoinSet;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
+use crate::crash;
 use crate::domain::backoff;
 use crate::domain::batch::BatchState;
 use crate::domain::deferral::{Answer, State};
@@ -25,7 +26,7 @@ use crate::domain::id::{BatchId, DeferralId};
 use crate::domain::lane::Lane;
 use crate::flush::Flush;
 use crate::provider::{Envelope, ProviderBatch, ProviderError, Refusal};
-use crate::store::{ClaimedBatch, Member, Settlement, Store, StoreError, Verdict};
+use crate::store::{Claim, ClaimedBatch, Member, Settlement, Store, StoreError, Verdict};
 
 /// The first look at a batch follows this soon after its answer was lost.
 const FIRST_DOUBT: Duration = Duration::from_secs(1);
@@ -71,7 +72,9 @@ impl Flush {
             return if all_have_left { self.store.batch_void(batch.claim).await.map(drop) } else { Ok(()) };
         };
         let batch = ClaimedBatch { item_count: items, item_bytes: bytes, ..batch.clone() };
+        crash::point("submit.create");
         let outcome = self.create(&batch, &lane).await?;
+        crash::point("submit.answered");
         self.record(&batch, outcome).await
     }
 
@@ -82,14 +85,15 @@ impl Flush {
         lane: &Lane,
     ) -> Result<Result<ProviderBatch, ProviderError>, StoreError> {
         let length = Envelope::length(batch.item_count.into(), batch.item_bytes);
-        let body = envelope(self.store.clone(), batch.claim.batch);
+        let body = envelope(self.store.clone(), self.clock.clone(), batch.claim, self.settings.lease);
         let mut create = std::pin::pin!(self.provider.create_batch(lane, length, body));
         let mut renewal = tokio::time::interval(self.settings.lease / 3);
         loop {
             tokio::select! {
                 answer = &mut create => return Ok(answer),
                 _ = renewal.tick() => {
-                    // A lost lease does not stop the create, which may be done; whoever has the lease will find it.
+                    // A lost lease need not stop the create: either its last bytes do not go out, or it is done,
+                    // and whoever has the lease finds it.
                     self.store.renew(batch.claim, self.clock.now().plus(self.settings.lease)).await?;
                 }
             }
@@ -105,9 +109,11 @@ impl Flush {
         let id = batch.claim.batch;
         match outcome {
             Ok(made) => {
-                self.store.batch_submitted(batch.claim, &made.id, false, now, now.plus(POLL_FIRST)).await?;
+                if self.store.batch_submitted(batch.claim, &made.id, false, now, now.plus(POLL_FIRST)).await? {
+                    tracing::info!(batch.id = %id, provider_id = made.id, items = batch.item_count, "batch submitted");
+                }
+                crash::point("submit.resume");
                 self.store.resume_lane(batch.lane).await?;
-                tracing::info!(batch.id = %id, provider_id = made.id, items = batch.item_count, "batch submitted");
             }
             Err(ProviderError::Refused(refusal)) if refusal.status < 500 || refusal.status == 529 => {
                 tracing::warn!(batch.id = %id, status = refusal.status, kind = refusal.kind, "batch refused");
@@ -133,7 +139,7 @@ impl Flush {
                 let pauses = self.store.lane_pauses(batch.lane).await?;
                 let until = now.plus(backoff::exponential(pauses, PARK_FIRST, PARK_CAP));
                 let answer = Answer { status: refusal.status, body: refusal.body.clone() };
-                self.store.pause_lane(batch.lane, until, &refusal.kind, Some(&answer)).await?;
+                self.pause(batch, until, refusal, Some(&answer)).await?;
                 self.store.batch_not_sent(batch.claim, until).await?;
             }
             400 if is_for_all(refusal) => self.fail_members(batch, refusal, now).await?,
@@ -144,7 +150,7 @@ impl Flush {
                 let cap = if status == 429 && refusal.retry_after.is_none() { PARK_CAP } else { BACKOFF_CAP };
                 let own = backoff::exponential(batch.looks, BACKOFF_FIRST, cap);
                 let until = now.plus(refusal.retry_after.map_or(own, |asked| asked.min(PARK_CAP)));
-                self.store.pause_lane(batch.lane, until, &refusal.kind, None).await?;
+                self.pause(batch, until, refusal, None).await?;
                 if status == 429 && batch.looks > 0 && batch.item_count > HALVE_ABOVE {
                     // Refused again after waiting: the provider's own queue may have no room for so many at once.
                     self.split(batch, now, until).await?;
@@ -156,9 +162,22 @@ impl Flush {
         Ok(())
     }
 
+    async fn pause(
+        &self,
+        batch: &ClaimedBatch,
+        until: Timestamp,
+        refusal: &Refusal,
+        answer: Option<&Answer>,
+    ) -> Result<(), StoreError> {
+        self.store.pause_lane(batch.lane, until, &refusal.kind, answer).await?;
+        crash::point("submit.paused");
+        Ok(())
+    }
+
     async fn split(&self, batch: &ClaimedBatch, now: Timestamp, due: Timestamp) -> Result<(), StoreError> {
         let halves = [BatchId::new(now), BatchId::new(now)];
         self.store.batch_split(batch.claim, halves, now, due).await?;
+        crash::point("submit.split");
         self.built.wake();
         Ok(())
     }
@@ -175,6 +194,7 @@ impl Flush {
             let settle = |member: &Member| Settlement { id: member.id, verdict: failed.clone() };
             let settlements: Vec<Settlement> = members.iter().map(settle).collect();
             let fresh = self.store.settle(batch.claim.batch, &settlements, now).await?;
+            crash::point("submit.failed");
             self.settled.ring(fresh.into_iter().map(|id| id.0));
         }
     }
@@ -195,21 +215,46 @@ fn is_for_all(refusal: &Refusal) -> bool {
         .any(|header| refusal.body.contains(header))
 }
 
+/// Why a create was not sent to its end.
+#[derive(Debug, thiserror::Error)]
+enum Unsent {
+    #[error("an item cannot be read")]
+    Store(#[from] StoreError),
+    #[error("another replica has the batch by now")]
+    LeaseLost,
+}
+
 /// The body of a create, read from the store as it goes out: while one page is sent, the next is read.
-fn envelope(store: Store, batch: BatchId) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static {
+///
+/// Before the last bytes leave, the lease is renewed: a body that lacks them makes no batch. So a sender that stood
+/// still for so long that another has taken over sends nothing more that counts.
+fn envelope(
+    store: Store,
+    clock: Clock,
+    claim: Claim,
+    lease: Duration,
+) -> impl Stream<Item = Result<Bytes, Unsent>> + Send + 'static {
     let mut reading = JoinSet::new();
-    reading.spawn(page(store.clone(), batch, None));
+    reading.spawn(page(store.clone(), claim.batch, None));
+    let pages = store.clone();
     let items = stream::try_unfold(reading, move |mut reading| {
-        let store = store.clone();
+        let store = pages.clone();
         async move {
             let read =
                 reading.join_next().await.map(|read| read.unwrap_or_else(|join| resume_unwind(join.into_panic())));
-            let Some((text, last)) = read.transpose()?.flatten() else { return Ok::<_, StoreError>(None) };
-            reading.spawn(page(store, batch, Some(last)));
+            let Some((text, last)) = read.transpose()?.flatten() else { return Ok::<_, Unsent>(None) };
+            reading.spawn(page(store, claim.batch, Some(last)));
             Ok(Some((text, reading)))
         }
     });
-    stream::iter([Ok(Envelope::open())]).chain(items).chain(stream::iter([Ok(Envelope::close())]))
+    let close = stream::once(async move {
+        if !store.renew(claim, clock.now().plus(lease)).await? {
+            return Err(Unsent::LeaseLost);
+        }
+        crash::point("submit.last_bytes");
+        Ok(Envelope::close())
+    });
+    stream::iter([Ok(Envelope::open())]).chain(items).chain(close)
 }
 
 /// Some items as they go into the body, and which was the last; `None` behind the end.

@@ -7,6 +7,7 @@ use sqlx::{PgConnection, SqliteConnection};
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
+use crate::crash;
 use crate::domain::body::Item;
 use crate::domain::id::DeferralId;
 use crate::domain::lane::Lane;
@@ -33,11 +34,11 @@ const LANES_REMEMBERED: usize = 10_000;
 /// The deferral that holds the row's idempotency key, with the hash of its body.
 macro_rules! holder_of_key {
     ($tx:ident, $row:ident) => {{
-        let held: (DeferralId, Vec<u8>) =
+        let held: Option<(DeferralId, Vec<u8>)> =
             sqlx::query_as("select id, body_hash from deferral where tenant = $1 and idempotency_key = $2")
                 .bind(&$row.new.lane.tenant)
                 .bind(&$row.new.idempotency_key)
-                .fetch_one(&mut *$tx)
+                .fetch_optional(&mut *$tx)
                 .await?;
         held
     }};
@@ -167,12 +168,16 @@ impl Store {
                     }
                 } else {
                     match holder_of_key!(tx, row) {
-                        (id, hash) if hash == row.new.item.hash => Accepted::Existing(id),
-                        _ => Accepted::KeyTaken,
+                        Some((id, hash)) if hash == row.new.item.hash => Accepted::Existing(id),
+                        Some(_) => Accepted::KeyTaken,
+                        // Retention has deleted the holder since: the key is free.
+                        None => tx.insert(&[row]).await.map(|_| Accepted::Fresh)?,
                     }
                 });
             }
+            crash::point("admit.commit");
         });
+        crash::point("admit.ticket");
         Ok(outcomes)
     }
 }

@@ -492,8 +492,10 @@ impl Store {
             .await?
             .rows_affected() == 1;
             if voided {
+                // Whoever was to be canceled meanwhile is taken off the queue again, and not sent.
                 sqlx::query(
-                    "update deferral set state = 'queued', batch_id = null, attempts = attempts - 1
+                    "update deferral set state = 'queued', batch_id = null, attempts = attempts - 1,
+                         rescue_due_at = case when cancel_requested then accepted_at else rescue_due_at end
                      where batch_id = $1 and state = 'batched'",
                 )
                 .bind(claim.batch)
@@ -674,7 +676,7 @@ const TAKE_SQLITE: &str = "
         select id from (
             select id, sum(body_bytes + $5) over ahead as bytes, row_number() over ahead as place
             from (select id, queued_at, body_bytes from deferral
-                  where lane_id = $2 and state = 'queued' and queued_at <= $3 order by queued_at, id limit $4) as head
+                  where lane_id = $2 and state = 'queued' and queued_at <= $3 and not cancel_requested order by queued_at, id limit $4) as head
             window ahead as (order by queued_at, id rows unbounded preceding)) as counted
         where bytes <= $6 or place = 1)";
 
@@ -684,7 +686,7 @@ const TAKE_POSTGRES: &str = "
         select id from (
             select id, sum(body_bytes + $5) over ahead as bytes, row_number() over ahead as place
             from (select id, queued_at, body_bytes from deferral
-                  where lane_id = $2 and state = 'queued' and queued_at <= $3 order by queued_at, id limit $4
+                  where lane_id = $2 and state = 'queued' and queued_at <= $3 and not cancel_requested order by queued_at, id limit $4
                   for update skip locked) as head
             window ahead as (order by queued_at, id rows unbounded preceding)) as counted
         where bytes <= $6 or place = 1)";

@@ -3,6 +3,7 @@
 use futures_util::TryStreamExt as _;
 
 use crate::clock::Timestamp;
+use crate::crash;
 use crate::domain::deferral::{Answer, Attempt, Cost, Deferral, ServedBy, State};
 use crate::domain::id::DeferralId;
 use crate::domain::money::NanoUsd;
@@ -253,15 +254,19 @@ impl Store {
                 insert_outcome!(tx, id, answer.status, packed, now);
             } else {
                 sqlx::query(
-                    "update deferral set cancel_requested = true
-                     where id = $1 and ($2 is null or tenant = $2) and state in ('batched', 'rescuing')",
+                    // `queued` again, if its batch was given up since the statement before this one.
+                    "update deferral set cancel_requested = true,
+                         rescue_due_at = case when state = 'queued' then $3 else rescue_due_at end
+                     where id = $1 and ($2 is null or tenant = $2) and state in ('queued', 'batched', 'rescuing')",
                 )
                 .bind(id)
                 .bind(scope.tenant())
+                .bind(now)
                 .execute(tx)
                 .await?;
             }
         });
+        crash::point("cancel.answer");
         self.deferral(id, scope).await
     }
 

@@ -28,6 +28,10 @@ const SQLITE_READERS: u32 = 4;
 /// Connections to PostgreSQL by one gateway: a few for the workers, the rest for callers who ask.
 const POSTGRES_CONNECTIONS: u32 = 16;
 
+/// Begins a transaction on a connection without prepared statements: sqlx names those that it does not keep as well,
+/// never closes them, and behind a pooler another client may have left the same names.
+pub(crate) const BEGIN_POSTGRES: &str = "begin; deallocate all";
+
 /// An open database.
 #[derive(Clone, Debug)]
 pub(crate) enum Engine {
@@ -84,7 +88,7 @@ macro_rules! read {
                 out
             }
             $crate::store::engine::Engine::Postgres(pool) => {
-                let mut transaction = pool.begin().await?;
+                let mut transaction = pool.begin_with($crate::store::engine::BEGIN_POSTGRES).await?;
                 let $tx = &mut *transaction;
                 let out = $body;
                 transaction.commit().await?;
@@ -107,7 +111,7 @@ macro_rules! write {
                 out
             }
             $crate::store::engine::Engine::Postgres(pool) => {
-                let mut transaction = pool.begin().await?;
+                let mut transaction = pool.begin_with($crate::store::engine::BEGIN_POSTGRES).await?;
                 let $tx = &mut *transaction;
                 let out = $body;
                 transaction.commit().await?;

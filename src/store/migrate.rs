@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
 use crate::store::Store;
-use crate::store::engine::Engine;
+use crate::store::engine::{BEGIN_POSTGRES, Engine};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -29,10 +30,10 @@ impl Store {
         loop {
             let outcome = match &self.engine {
                 Engine::Sqlite { writer, .. } => SQLITE.run(writer).await,
-                Engine::Postgres(pool) => without_lock(&POSTGRES).run(pool).await,
+                Engine::Postgres(pool) => migrate_postgres(pool).await,
             };
             match outcome {
-                Err(error) if may_have_met_another(&error) && attempt < ATTEMPTS => attempt += 1,
+                Err(error) if attempt < ATTEMPTS && is_refused(&error) => attempt += 1,
                 outcome => return Ok(outcome?),
             }
             tokio::time::sleep(PAUSE).await;
@@ -40,15 +41,19 @@ impl Store {
     }
 }
 
-/// Whether the database has refused a statement: one of a migration, or the making of the table that lists them.
-fn may_have_met_another(error: &sqlx::migrate::MigrateError) -> bool {
-    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
-    matches!(error, ExecuteMigration(..) | Execute(sqlx::Error::Database(_)))
+/// In one transaction, and without the lock that sqlx would take: that belongs to a session, which a pooler in
+/// transaction mode does not keep.
+async fn migrate_postgres(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    let mut unlocked = Migrator::with_migrations(POSTGRES.migrations.to_vec());
+    unlocked.set_locking(false);
+    let mut transaction = pool.begin_with(BEGIN_POSTGRES).await?;
+    // What `run` comes to; that one does not go together with `Send`.
+    unlocked.run_direct(None, &mut *transaction, false).await?;
+    Ok(transaction.commit().await?)
 }
 
-/// The lock that sqlx would take belongs to a session, which a pooler in transaction mode does not keep.
-fn without_lock(migrator: &Migrator) -> Migrator {
-    let mut unlocked = Migrator::with_migrations(migrator.migrations.to_vec());
-    unlocked.set_locking(false);
-    unlocked
+/// Whether the database has answered, rather than not been there.
+fn is_refused(error: &sqlx::migrate::MigrateError) -> bool {
+    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+    matches!(error, Execute(error) | ExecuteMigration(error, _) if error.as_database_error().is_some())
 }

@@ -20,6 +20,7 @@ use offpeak::simulator::{self, Books, Fault, Simulator};
 use offpeak::workers::{Nudges, timetable};
 
 pub(crate) use client::{Answer, Call, KEY, OTHER_KEY, body, client};
+pub(crate) use house::{under_way, wrong};
 pub(crate) use storage::{Engine, Storage};
 
 use journal::Journal;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offpeak::simulator::{Effect, Fault, ItemEnd, ItemMatch};
+use offpeak::simulator::{Effect, Endpoint, Fault, ItemEnd, ItemMatch};
 use serde_json::{Value, json};
 
 use super::app::{Engine, Setup, TestApp, on_both_engines};
@@ -10,6 +10,7 @@ use super::app::{Engine, Setup, TestApp, on_both_engines};
 on_both_engines! {
     what_is_queued_is_canceled_at_once,
     what_was_billed_succeeds_all_the_same,
+    a_batch_that_nobody_needs_is_stopped,
     what_brought_no_message_is_canceled,
     what_is_final_stays_as_it_is,
 }
@@ -33,15 +34,33 @@ async fn what_is_queued_is_canceled_at_once(engine: Engine) {
 }
 
 async fn what_was_billed_succeeds_all_the_same(engine: Engine) {
-    let app = Setup::on(engine).batch_time(Duration::from_mins(1)).start().await;
+    let app = TestApp::start(engine).await;
     let id = app.defer("Hi").await;
     app.settle().await;
+    app.simulator().end_batches().await;
     let asked = cancel(&app, &id).await;
     assert_eq!((&asked["status"], &asked["cancel_requested"]), (&json!("batched"), &json!(true)));
     app.finish().await;
     let deferral = app.deferral(&id).await;
     assert_eq!((&deferral["status"], &deferral["cancel_requested"]), (&json!("succeeded"), &json!(true)));
     assert_eq!(app.message(&id).await.status, 200);
+}
+
+async fn a_batch_that_nobody_needs_is_stopped(engine: Engine) {
+    let app = Setup::on(engine).batch_time(Duration::from_hours(1)).start().await;
+    let ids = [app.defer("Hi").await, app.defer("Ho").await];
+    app.settle().await;
+    let canceled = |app: &TestApp| app.books().to(Endpoint::BatchCancel).count();
+    cancel(&app, &ids[0]).await;
+    app.clock.advance(Duration::from_mins(5));
+    app.settle().await;
+    assert_eq!(canceled(&app), 0, "somebody waits for the other call");
+    cancel(&app, &ids[1]).await;
+    app.finish().await;
+    assert_eq!(canceled(&app), 1);
+    for id in ids {
+        assert_eq!(app.deferral(&id).await["status"], "canceled");
+    }
 }
 
 async fn what_brought_no_message_is_canceled(engine: Engine) {

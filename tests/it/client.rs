@@ -1,44 +1,67 @@
 //! The commands that ask a running gateway, against one that runs.
 
+use std::process::Output;
+
+use offpeak::clock::Clock;
+use offpeak::simulator::{Settings, Simulator};
 use serde_json::Value;
 
-use super::program::{Gateway, http_client, offpeak, output, text};
-use super::wire::soon;
+use super::app::{Engine, Storage, body};
+use super::child::{Gateway, serve};
+use super::program::{offpeak, output, text};
 
-/// Calls stay queued until somebody asks for a flush.
-const PATIENT: (&str, &str) = ("OFFPEAK__BATCH__LINGER", "1h");
+/// Calls stay queued until somebody asks for a flush; then all is quick.
+const PATIENT: [(&str, &str); 2] = [("batch.linger", "1h"), ("batch.poll_min", "20ms")];
 
 /// A port that is nobody's: those that are given out freely are far above it.
 const NOBODY: &str = "http://127.0.0.1:1";
 
 const UNKNOWN: &str = "dfr_00000000000000000000000000000000";
 
+/// A gateway as a process, and what it needs.
+struct Ground {
+    gateway: Gateway,
+    _simulator: Simulator,
+    _storage: Storage,
+}
+
+impl Ground {
+    async fn new(settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
+        let simulator = Simulator::start(Settings::default(), Clock::system()).await.unwrap();
+        let storage = Storage::new(Engine::Sqlite).await;
+        let mut command = serve(&storage, &simulator.url(), settings);
+        command.envs(environment.iter().copied());
+        let gateway = Gateway::start(command).await;
+        gateway.until_ready().await;
+        Self { gateway, _simulator: simulator, _storage: storage }
+    }
+
+    fn admin(&self) -> String {
+        format!("http://{}", self.gateway.admin)
+    }
+
+    /// Runs a command that asks it.
+    async fn ask(&self, arguments: &[&str]) -> Output {
+        output(&mut offpeak(&[arguments, &["--admin", &self.admin()]].concat())).await
+    }
+}
+
 /// Defers a call, and gives its id.
-async fn defer(gateway: &Gateway, workload: &str) -> String {
-    let body = r#"{"model":"claude-haiku-5-5","max_tokens":50,"messages":[{"role":"user","content":"Hello"}]}"#;
-    let call = http_client()
-        .post(format!("{}/v1/messages", gateway.url))
-        .header("x-api-key", "key-1")
-        .header("anthropic-version", "2023-06-01")
-        .header("x-defer", "batch")
-        .header("x-defer-workload", workload)
-        .body(body);
-    let answer = soon(call.send()).await.unwrap();
-    assert_eq!(answer.status(), 202);
-    let ticket: Value = serde_json::from_str(&soon(answer.text()).await.unwrap()).unwrap();
-    ticket["id"].as_str().unwrap().to_owned()
+async fn defer(ground: &Ground, workload: &str) -> String {
+    let call = ground.gateway.tagged(body("Hello")).header("x-defer-workload", workload);
+    call.send().await.expect(202).json()["id"].as_str().unwrap().to_owned()
 }
 
 /// What a command prints with `--json`.
-async fn json(gateway: &Gateway, arguments: &[&str]) -> Value {
-    let output = gateway.ask(&[arguments, &["--json"]].concat()).await;
+async fn json(ground: &Ground, arguments: &[&str]) -> Value {
+    let output = ground.ask(&[arguments, &["--json"]].concat()).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// What a command prints for people.
-async fn shown(gateway: &Gateway, arguments: &[&str]) -> String {
-    let output = gateway.ask(arguments).await;
+async fn shown(ground: &Ground, arguments: &[&str]) -> String {
+    let output = ground.ask(arguments).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout).to_owned()
 }
@@ -49,53 +72,51 @@ fn ids(page: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn deferrals_are_listed_shown_and_canceled() {
-    let gateway = Gateway::start(&[PATIENT]).await;
-    assert_eq!(shown(&gateway, &["deferrals", "list"]).await, "There are no such deferrals.\n");
-    let (first, second) = (defer(&gateway, "digests").await, defer(&gateway, "tagging").await);
+    let ground = Ground::new(&PATIENT, &[]).await;
+    assert_eq!(shown(&ground, &["deferrals", "list"]).await, "There are no such deferrals.\n");
+    let (first, second) = (defer(&ground, "digests").await, defer(&ground, "tagging").await);
 
-    let page = json(&gateway, &["deferrals", "list", "--limit", "1"]).await;
+    let page = json(&ground, &["deferrals", "list", "--limit", "1"]).await;
     assert_eq!((ids(&page), &page["has_more"]), (vec![second.as_str()], &true.into()));
-    let page = json(&gateway, &["deferrals", "list", "--after-id", &second]).await;
+    let page = json(&ground, &["deferrals", "list", "--after-id", &second]).await;
     assert_eq!(ids(&page), [&first]);
-    let page = json(&gateway, &["deferrals", "list", "--workload", "digests", "--status", "queued"]).await;
+    let page = json(&ground, &["deferrals", "list", "--workload", "digests", "--status", "queued"]).await;
     assert_eq!(ids(&page), [&first]);
-    assert_eq!(ids(&json(&gateway, &["deferrals", "list", "--group", "none"]).await), [""; 0]);
-    let table = shown(&gateway, &["deferrals", "list", "--limit", "1"]).await;
+    assert_eq!(ids(&json(&ground, &["deferrals", "list", "--group", "none"]).await), [""; 0]);
+    let table = shown(&ground, &["deferrals", "list", "--limit", "1"]).await;
     assert!(table.starts_with("id ") && table.contains(&second) && !table.contains(&first), "{table}");
     assert!(table.ends_with(&format!("There are more: --after-id {second}\n")), "{table}");
 
-    assert_eq!(shown(&gateway, &["deferrals", "cancel", &first]).await, format!("{first} is canceled.\n"));
-    assert_eq!(json(&gateway, &["deferrals", "show", &first]).await["status"], "canceled");
-    let one = shown(&gateway, &["deferrals", "show", &second]).await;
+    assert_eq!(shown(&ground, &["deferrals", "cancel", &first]).await, format!("{first} is canceled.\n"));
+    assert_eq!(json(&ground, &["deferrals", "show", &first]).await["status"], "canceled");
+    let one = shown(&ground, &["deferrals", "show", &second]).await;
     assert!(one.contains("status     queued\n") && one.contains("workload   tagging\n"), "{one}");
 }
 
 #[tokio::test]
 async fn a_flush_sends_what_is_queued() {
-    let gateway = Gateway::start(&[PATIENT]).await;
-    assert_eq!(shown(&gateway, &["flush"]).await, "Nothing is queued.\n");
-    let id = defer(&gateway, "digests").await;
-    assert_eq!(json(&gateway, &["flush"]).await["queued"], 1);
-    let result =
-        http_client().get(format!("{}/deferred/{id}/message?wait=60", gateway.url)).header("x-api-key", "key-1");
-    assert_eq!(soon(result.send()).await.unwrap().status(), 200);
-    let one = shown(&gateway, &["deferrals", "show", &id]).await;
+    let ground = Ground::new(&PATIENT, &[]).await;
+    assert_eq!(shown(&ground, &["flush"]).await, "Nothing is queued.\n");
+    let id = defer(&ground, "digests").await;
+    assert_eq!(json(&ground, &["flush"]).await["queued"], 1);
+    ground.gateway.message(&id).await.expect(200);
+    let one = shown(&ground, &["deferrals", "show", &id]).await;
     assert!(one.contains("status     succeeded\n") && one.contains("served by  batch\n"), "{one}");
-    assert!(one.contains("live price $0.0000"), "{one}");
+    assert!(one.contains("(live price $0.0"), "{one}");
 }
 
 #[tokio::test]
 async fn the_token_is_asked_for_and_never_shown() {
-    let gateway = Gateway::start(&[("OFFPEAK_ADMIN_TOKEN", "right-token")]).await;
+    let ground = Ground::new(&[], &[("OFFPEAK_ADMIN_TOKEN", "right-token")]).await;
     for wrong in [&["flush"][..], &["flush", "--token", "wrong-token"]] {
-        let output = gateway.ask(wrong).await;
+        let output = ground.ask(wrong).await;
         let complaint = text(&output.stderr);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
         assert!(complaint.contains("--token") && !complaint.contains("wrong-token"), "{complaint}");
     }
-    assert!(gateway.ask(&["flush", "--token", "right-token"]).await.status.success());
+    assert!(ground.ask(&["flush", "--token", "right-token"]).await.status.success());
     let mut by_environment = offpeak(&["flush"]);
-    by_environment.env("OFFPEAK_ADMIN_TOKEN", "right-token").env("OFFPEAK_ADMIN_URL", &gateway.admin);
+    by_environment.env("OFFPEAK_ADMIN_TOKEN", "right-token").env("OFFPEAK_ADMIN_URL", ground.admin());
     assert!(output(&mut by_environment).await.status.success());
     let help = output(offpeak(&["flush", "--help"]).env("OFFPEAK_ADMIN_TOKEN", "right-token")).await;
     assert!(!text(&help.stdout).contains("right-token"));
@@ -103,12 +124,13 @@ async fn the_token_is_asked_for_and_never_shown() {
 
 #[tokio::test]
 async fn what_goes_wrong_is_said_with_what_to_do() {
-    let gateway = Gateway::start(&[]).await;
+    let ground = Ground::new(&[], &[]).await;
+    let (gateway, admin) = (format!("http://{}", ground.gateway.address), ground.admin());
     for (arguments, admin, words) in [
         (&["flush"][..], NOBODY, ["cannot be reached", "offpeak serve"]),
-        (&["deferrals", "show", UNKNOWN], gateway.admin.as_str(), ["no such deferral", ""]),
-        (&["deferrals", "cancel", UNKNOWN], gateway.admin.as_str(), ["no such deferral", ""]),
-        (&["deferrals", "list", "--after-id", UNKNOWN], gateway.url.as_str(), ["check --admin", "404"]),
+        (&["deferrals", "show", UNKNOWN], admin.as_str(), ["no such deferral", ""]),
+        (&["deferrals", "cancel", UNKNOWN], admin.as_str(), ["no such deferral", ""]),
+        (&["deferrals", "list", "--after-id", UNKNOWN], gateway.as_str(), ["check --admin", "404"]),
     ] {
         let output = output(&mut offpeak(&[arguments, &["--admin", admin]].concat())).await;
         let complaint = text(&output.stderr);

@@ -9,7 +9,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use super::program::{http_client, offpeak, output, text};
+use super::app::client;
+use super::program::{offpeak, output, text};
 use super::wire::soon;
 
 /// A demo on free ports whose folder is made in `temporary`.
@@ -97,7 +98,7 @@ async fn the_gateway_stays_up_until_it_is_asked_to_end() {
         first.get_or_insert(line);
     }
     let gateway = first.unwrap().split([' ', ';']).find(|word| word.starts_with("http://")).unwrap().to_owned();
-    let ready = soon(http_client().get(format!("{gateway}/readyz")).send()).await.unwrap();
+    let ready = soon(client().get(format!("{gateway}/readyz")).send()).await.unwrap();
     assert_eq!(ready.status(), 200);
     assert!(!is_empty(&temporary));
 
@@ -118,5 +119,20 @@ async fn a_busy_port_is_told_with_the_variable_that_sets_another() {
         let complaint = text(&output.stderr);
         assert!(complaint.contains(variable) && complaint.contains(&address), "{complaint}");
     }
+    assert!(is_empty(&temporary));
+}
+
+#[tokio::test]
+async fn a_call_that_fails_fails_the_demo() {
+    let temporary = TempDir::new().unwrap();
+    // Without --exit: where something failed there is nothing to stay up for.
+    let output = output(demo(temporary.path(), &["--json"]).env("OFFPEAK__DEFER__MAX_QUEUED", "5")).await;
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // How many find room depends on how soon the first batch goes out.
+    let failed = report["failed"].as_u64().unwrap();
+    assert!(failed > 0 && failed + report["deferred"]["calls"].as_u64().unwrap() == 62, "{report}");
+    let complaints = text(&output.stderr).lines().filter(|line| line.ends_with("answered with 429 rate_limit_error"));
+    assert_eq!(complaints.count() as u64, failed);
     assert!(is_empty(&temporary));
 }

@@ -16,7 +16,7 @@ const FLOORS: [&str; 7] = [
     "store  provider",
     // The words: no I/O, no async, no clock.
     "domain",
-    "encoding  health  metrics  nudge  secret  telemetry",
+    "crash  encoding  health  metrics  nudge  secret  telemetry",
     "clock",
 ];
 
@@ -133,7 +133,7 @@ fn paths(lines: &[&str]) -> Vec<(usize, String)> {
 }
 
 /// All Rust files under a folder.
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries
         .flat_map(|path| match path.is_dir() {

@@ -124,7 +124,7 @@ async fn what_may_pass_is_tried_again(engine: Engine) {
 }
 
 async fn the_last_error_stands_when_the_attempts_are_used_up(engine: Engine) {
-    let app = Setup::on(engine).set("batch.max_attempts", "3").start().await;
+    let app = Setup::on(engine).set("batch.max_attempts", "3").set("defer.on_deadline", "wait").start().await;
     app.inject(items(errored("overloaded_error")));
     let id = app.defer("Hi").await;
     app.finish().await;

@@ -73,6 +73,11 @@ impl PrivateCluster {
         script(["stop", &self.directory]);
     }
 
+    /// Kills the server as the kernel would.
+    pub(crate) fn kill(&self) {
+        script(["kill", &self.directory]);
+    }
+
     /// Brings it back with what it had on the disk, under the same URL.
     pub(crate) fn resume(&self) {
         script(["resume", &self.directory]);

@@ -11,9 +11,9 @@ use offpeak::simulator::{Effect, Endpoint, Fault, Settings, Simulator};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::app::{Engine, Storage, body, on_both_engines};
+use super::app::{Call, Engine, Storage, body, on_both_engines};
 use super::child::{Gateway, serve};
-use super::postgres::PrivateCluster;
+use super::postgres::{PrivateCluster, database_at};
 use super::wire::soon;
 
 on_both_engines! {
@@ -108,7 +108,7 @@ impl Load {
 #[tokio::test]
 async fn live_calls_go_on_while_postgres_is_down_and_tickets_outlive_it() {
     let cluster = PrivateCluster::start();
-    let storage = Storage::at(cluster.url()).await;
+    let storage = Storage::at(database_at(cluster.url()).await);
     let simulator = provider(Duration::ZERO).await;
     cluster.crash();
     let gateway = Gateway::start(serve(&storage, &simulator.url(), &QUICK)).await;
@@ -126,18 +126,22 @@ async fn live_calls_go_on_while_postgres_is_down_and_tickets_outlive_it() {
 }
 
 async fn assert_down(gateway: &Gateway, simulator: &Simulator) {
-    let live = simulator.books().live_calls().count();
-    let items = simulator.books().items().count();
-    let refused = gateway.tagged(body("not to be queued")).send().await;
-    assert!(refused.header("retry-after").is_some());
-    refused.refused(503, "api_error", "store-unavailable");
+    let sent = || (simulator.books().live_calls().count(), simulator.books().items().count());
+    let (live, items) = sent();
+    // Each of these waits a while for the database, so they wait together.
+    let (tagged, asked, ready) = tokio::join!(
+        gateway.tagged(body("not to be queued")).send(),
+        gateway.get("/deferred").send(),
+        gateway.get("/readyz").send(),
+    );
+    assert!(tagged.header("retry-after").is_some());
+    tagged.refused(503, "api_error", "store-unavailable");
+    asked.refused(503, "api_error", "store-unavailable");
+    let ready = ready.expect(503).json();
+    assert!(ready["wrong"][0].as_str().unwrap().contains("store"), "{ready}");
     gateway.call(body("Hi")).send().await.expect(200);
     gateway.get("/healthz").send().await.expect(200);
-    let ready = gateway.get("/readyz").send().await.expect(503).json();
-    assert!(ready["wrong"][0].as_str().unwrap().contains("store"), "{ready}");
-    let asked = gateway.get("/deferred").send().await;
-    asked.refused(503, "api_error", "store-unavailable");
-    assert_eq!((simulator.books().live_calls().count(), simulator.books().items().count()), (live + 1, items));
+    assert_eq!(sent(), (live + 1, items));
 }
 
 #[tokio::test]
@@ -190,11 +194,12 @@ async fn a_replica_takes_over_what_a_dead_one_held() {
     let simulator = provider(Duration::from_millis(50)).await;
     let storage = Storage::new(Engine::Postgres).await;
     let mut first = Gateway::start(serve(&storage, &simulator.url(), &QUICK)).await;
-    let second = Gateway::start(serve(&storage, &simulator.url(), &QUICK)).await;
-    second.until_ready().await;
+    first.until_ready().await;
     simulator.inject(Fault::at(Endpoint::BatchCreate, Effect::Hang { worked: true }).times(1));
     let id = first.tagged(body("Hi")).send().await.id();
     soon(simulator.until(|books| books.batches.len() == 1)).await;
+    let second = Gateway::start(serve(&storage, &simulator.url(), &QUICK)).await;
+    second.until_ready().await;
     first.kill();
     second.message(&id).await.expect(200);
     assert_eq!(simulator.books().items().count(), 1);
@@ -212,22 +217,27 @@ async fn the_log_holds_no_secret_however_much_it_tells() {
     let mut gateway = Gateway::start(command).await;
     gateway.until_ready().await;
 
-    // What succeeds, what fails for good, what is refused by each side, and what goes wrong on the way.
-    for effect in [Effect::status(400), Effect::status(401), Effect::CutAfter] {
-        simulator.inject(Fault::at(Endpoint::BatchCreate, effect).times(1));
-    }
-    simulator.inject(Fault::at(Endpoint::BatchResults, Effect::TruncateResults { lines: 0, clean: true }).times(1));
+    // What succeeds, what fails for good, what either side refuses, and what goes wrong on the way.
     let mut answers = Vec::new();
-    for (key, prompt) in [("sk-marked-key-1", "marked-prompt"), ("gw-marked-key-2", "[error:api_error] marked-prompt")]
-    {
-        let marked = |call: super::app::Call| call.key(key).header("x-defer-ref", "marked-reference");
+    for (key, prompt, endpoint, effect) in [
+        ("sk-marked-key-1", "marked-prompt", Endpoint::BatchCreate, Effect::CutAfter),
+        (
+            "gw-marked-key-2",
+            "marked-prompt [error:permission_error]",
+            Endpoint::BatchResults,
+            Effect::TruncateResults { lines: 0, clean: true },
+        ),
+        ("gw-marked-key-2", "marked-prompt", Endpoint::BatchCreate, Effect::status(400)),
+    ] {
+        simulator.inject(Fault::at(endpoint, effect).times(1));
+        let marked = |call: Call| call.key(key).header("x-defer-ref", "marked-reference");
         marked(gateway.call(body(prompt))).send().await;
         marked(gateway.tagged(body(prompt).replacen('{', "{\"speed\":\"fast\",", 1))).send().await.expect(400);
         marked(gateway.tagged(body(prompt))).header("x-defer", "marked-prompt").send().await.expect(400);
         let id = marked(gateway.tagged(body(prompt))).send().await.id();
-        soon(simulator.until(|books| books.items().any(|item| *item.custom_id == *id))).await;
-        answers.push(gateway.get(&format!("/deferred/{id}/message?wait=2")).key(key).send().await);
+        answers.push(gateway.get(&format!("/deferred/{id}/message?wait=25")).key(key).send().await);
     }
+    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 403, 400]);
     for token in ["marked-token-1", "marked-token-2"] {
         gateway.operator(Method::GET, "/api/status").bearer(token).send().await;
     }

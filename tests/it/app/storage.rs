@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::it::postgres::{TestDatabase, database, database_at};
+use crate::it::postgres::{TestDatabase, database};
 
 /// 32 bytes in base64.
 const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -48,16 +48,15 @@ macro_rules! connected {
 
 impl Storage {
     pub(crate) async fn new(engine: Engine) -> Self {
-        let database = match engine {
-            Engine::Sqlite => None,
-            Engine::Postgres => Some(database().await),
-        };
-        Self { folder: TempDir::new().unwrap(), database }
+        match engine {
+            Engine::Sqlite => Self { folder: TempDir::new().unwrap(), database: None },
+            Engine::Postgres => Self::at(database().await),
+        }
     }
 
-    /// On the PostgreSQL server at `url`.
-    pub(crate) async fn at(url: &str) -> Self {
-        Self { folder: TempDir::new().unwrap(), database: Some(database_at(url).await) }
+    /// On a database of any server.
+    pub(crate) fn at(database: TestDatabase) -> Self {
+        Self { folder: TempDir::new().unwrap(), database: Some(database) }
     }
 
     /// A folder that goes with the store.
@@ -80,11 +79,6 @@ impl Storage {
         connected!(self, connection => sqlx::query_scalar(statement).fetch_one(&mut connection).await.unwrap())
     }
 
-    /// The texts of one column.
-    pub(crate) async fn texts(&self, statement: &'static str) -> Vec<String> {
-        connected!(self, connection => sqlx::query_scalar(statement).fetch_all(&mut connection).await.unwrap())
-    }
-
     /// Ids with a number each.
     pub(crate) async fn numbers(&self, statement: &'static str) -> Vec<(Uuid, i64)> {
         connected!(self, connection => sqlx::query_as(statement).fetch_all(&mut connection).await.unwrap())
@@ -92,6 +86,8 @@ impl Storage {
 
     /// Changes something behind the app's back.
     pub(crate) async fn change(&self, statement: &'static str) {
-        connected!(self, connection => drop(sqlx::query(statement).execute(&mut connection).await.unwrap()));
+        connected!(self, connection => {
+            sqlx::query(statement).execute(&mut connection).await.unwrap();
+        });
     }
 }

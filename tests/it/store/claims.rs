@@ -11,6 +11,7 @@ use offpeak::store::{ClaimedBatch, Store};
 
 use super::fixture::{Fixture, LEASE, NOW, batch_id, provider_id, succeeded};
 use super::transitions::{Move, STATES, picture};
+use crate::it::wire::soon;
 
 on_both_engines! {
     a_builder_holds_its_batch_for_the_lease,
@@ -50,7 +51,7 @@ async fn a_builder_holds_its_batch_for_the_lease(db: Fixture) {
     assert!(claim(&db.store, until.minus(Duration::from_millis(1)), 9).await.is_empty());
     let claimed = claim(&db.store, until, 9).await;
     assert_eq!(ids(&claimed), [built.claim.batch].into());
-    assert!(!db.store.batch_sending(built.claim, until).await.unwrap().is_some());
+    assert!(db.store.batch_sending(built.claim, until).await.unwrap().is_none());
     assert!(db.store.batch_sending(claimed[0].claim, until).await.unwrap().is_some());
 }
 
@@ -110,6 +111,16 @@ async fn claims_at_the_same_time_never_overlap(db: Fixture) {
     for batch in one.iter().chain(&other) {
         assert!(db.store.batch_sending(batch.claim, LAPSED).await.unwrap().is_some(), "each claim holds");
     }
+}
+
+#[tokio::test]
+async fn a_claim_passes_over_what_another_holds() {
+    let db = Fixture::postgres().await;
+    batches(&db, 4).await;
+    let held = db.raw.hold("select id from batch order by due_at limit 2 for update").await;
+    assert_eq!(ids(&soon(claim(&db.store, LAPSED, 9)).await), [batch_id(2), batch_id(1)].into());
+    held.rollback().await.unwrap();
+    assert_eq!(ids(&claim(&db.store, LAPSED, 9).await), [batch_id(4), batch_id(3)].into());
 }
 
 async fn a_renewed_claim_holds(db: Fixture) {

@@ -17,7 +17,7 @@ use offpeak::store::{
     Accepted, Bill, ClaimedBatch, LaneId, Limits, Location, NewDeferral, Scope, Settings, Settlement, Store, Verdict,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -183,6 +183,14 @@ impl Raw {
             Self::Sqlite(pool) => drop(sqlx::raw_sql(statements).execute(pool).await.unwrap()),
             Self::Postgres(pool) => drop(sqlx::raw_sql(statements).execute(pool).await.unwrap()),
         }
+    }
+
+    /// A transaction of somebody else on PostgreSQL, who has made this query and holds what it locks.
+    pub(super) async fn hold(&self, query: &'static str) -> Transaction<'static, Postgres> {
+        let Self::Postgres(pool) = self else { panic!("only PostgreSQL locks rows") };
+        let mut transaction = pool.begin().await.unwrap();
+        sqlx::query(query).execute(&mut *transaction).await.unwrap();
+        transaction
     }
 
     /// The one column of a query, all its rows joined.

@@ -89,8 +89,8 @@ fn step() -> impl Strategy<Value = Step> {
 /// Plays random histories, each on a store of its own.
 fn play_histories(cases: u32, open: impl AsyncFn() -> Fixture) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    // Each history costs a database, so shrinking is cut short.
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
+    // Each history costs a database, so a failure is shrunk for no longer than it took to find.
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: cases, ..Config::default() };
     let outcome = TestRunner::new(config).run(&vec(step(), 10..50), |history| {
         runtime.block_on(async {
             let mut world = World::new(open().await);
@@ -106,12 +106,12 @@ fn play_histories(cases: u32, open: impl AsyncFn() -> Fixture) {
 
 #[test]
 fn any_history_on_sqlite() {
-    play_histories(100, Fixture::sqlite);
+    play_histories(60, Fixture::sqlite);
 }
 
 #[test]
 fn any_history_on_postgres() {
-    play_histories(8, Fixture::postgres);
+    play_histories(6, Fixture::postgres);
 }
 
 /// The store, the reference, and what whoever works with them has in hand.

@@ -156,6 +156,8 @@ impl Reference {
         let to = match (step, batch.state) {
             (Move::Ingested, BatchState::Ended) if members.is_empty() => Some(BatchState::Ingested),
             (Move::Split, _) if batch.item_count == 1 => None,
+            // A batch whose members have all become final is not sent.
+            (Move::Sending, _) if members.is_empty() => None,
             (step, from) => step.leads_to(from),
         };
         let Some(to) = to else { return false };
@@ -165,6 +167,7 @@ impl Reference {
             batch.due = now;
         }
         match step {
+            Move::Sending => batch.item_count = members.len(),
             Move::Void => {
                 for member in members {
                     let call = self.calls.get_mut(&member).expect("a call");
