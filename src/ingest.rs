@@ -7,7 +7,7 @@ mod decide;
 mod settings;
 mod settling;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,13 +169,18 @@ impl Ingest {
 
     async fn settle(&self, batch: &ClaimedBatch, chunk: Vec<(DeferralId, ItemResult)>) -> Result<(), StoreError> {
         let now = self.clock.now();
+        let is_message = |result: &ItemResult| matches!(result, ItemResult::Succeeded(_));
+        let undecided: Vec<DeferralId> =
+            chunk.iter().filter(|(_, result)| !is_message(result)).map(|(id, _)| *id).collect();
+        let members = self.store.open_members_among(batch.claim.batch, &undecided).await?;
+        let members: HashMap<DeferralId, Member> = members.into_iter().map(|member| (member.id, member)).collect();
         let mut settlements = Vec::with_capacity(chunk.len());
         for (id, result) in chunk {
             let verdict = match result {
                 // Nothing that we know of a call can change what a Message means for it.
                 ItemResult::Succeeded(message) => decide::succeeded(message, &self.prices, now),
-                other => match self.store.open_member(batch.claim.batch, id).await? {
-                    Some(member) => decide::without_message(Some(other), &member, &self.settings, now),
+                other => match members.get(&id) {
+                    Some(member) => decide::without_message(Some(other), member, &self.settings, now),
                     None => continue,
                 },
             };

@@ -7,9 +7,9 @@ use crate::ingest::Ingest;
 use crate::provider::ItemResult;
 use crate::store::{ClaimedBatch, StoreError};
 
-/// Results settled in one transaction, whichever of the two is met first.
+/// Results settled in one transaction, whichever of the two is met first; twice that is held, with the next chunk.
 pub(super) const CHUNK_RESULTS: usize = 2_000;
-const CHUNK_BYTES: usize = 8_000_000;
+const CHUNK_BYTES: usize = 4_000_000;
 
 /// Gathers the results of one batch into chunks and settles these in order, one at a time. Dropped, it stops.
 pub(super) struct Settling<'a> {

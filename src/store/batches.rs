@@ -7,7 +7,7 @@ use crate::domain::batch::{Batch, BatchState};
 use crate::domain::id::{BatchId, DeferralId};
 use crate::store::engine::{Dialect, read, write};
 use crate::store::lanes::LaneId;
-use crate::store::packing::Packed;
+use crate::store::packing::{Packed, STRETCH_BYTES};
 use crate::store::{Store, StoreError};
 
 /// Items read at once while a batch is sent; whichever of the two is met first. The bytes are those of the items as
@@ -590,7 +590,17 @@ impl Store {
                 }
             }
         });
-        page.into_iter().map(|(id, packed)| Ok(QueuedItem { id, text: self.unpack(id, &packed)? })).collect()
+        let (mut items, mut stretch) = (Vec::with_capacity(page.len()), 0);
+        for (id, packed) in page {
+            let text = self.unpack(id, &packed)?;
+            stretch += text.len();
+            items.push(QueuedItem { id, text });
+            if stretch >= STRETCH_BYTES {
+                stretch = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(items)
     }
 
     /// How many batches are under way, by state.

@@ -1,6 +1,8 @@
 //! Outcomes: what came back is brought in once, in chunks, with its ledger entry in the same transaction.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+
+use sqlx::QueryBuilder;
 
 use crate::clock::Timestamp;
 use crate::domain::deferral::{Answer, Cost, ServedBy, State};
@@ -8,6 +10,7 @@ use crate::domain::id::{BatchId, DeferralId};
 use crate::domain::usage::Tokens;
 use crate::store::engine::{read, write};
 use crate::store::finish::{Final, Finish as _};
+use crate::store::packing::STRETCH_BYTES;
 use crate::store::{Store, StoreError};
 
 /// Writes what came back for one deferral, once.
@@ -55,6 +58,43 @@ macro_rules! insert_entry {
 }
 
 pub(super) use {insert_entry, insert_outcome};
+
+/// Takes members out of their batch, back into the queue or to be sent live, and notes the attempt.
+macro_rules! send_back {
+    ($tx:ident, $batch:expr, $returned:expr, $now:expr) => {
+        for some in $returned.chunks(RETURNED_ROWS) {
+            let mut update = QueryBuilder::new(
+                "update deferral set batch_id = null, queued_at = coalesce(column2, queued_at),
+                     state = case when column2 is null then 'rescuing' else 'queued' end,
+                     attempts = attempts + case when column2 is null then 1 else 0 end,
+                     rescue_due_at = case when column2 is null then ",
+            );
+            update.push_bind($now).push(" else rescue_due_at end from (");
+            update.push_values(some, |mut row, each| {
+                row.push_bind(each.id).push_bind(each.queued_at);
+            });
+            update.push(") as back where id = column1 and state = 'batched' and batch_id = ").push_bind($batch);
+            update.push(" returning id, attempts - case when state = 'rescuing' then 1 else 0 end");
+            let moved: Vec<(DeferralId, i32)> = update.build_query_as().fetch_all(&mut *$tx).await?;
+            if moved.is_empty() {
+                continue;
+            }
+            let came: HashMap<DeferralId, &Returned<'_>> = some.iter().map(|each| (each.id, each)).collect();
+            let mut insert =
+                QueryBuilder::new("insert into attempt (deferral_id, number, batch_id, result, detail, ended_at) ");
+            insert.push_values(moved, |mut row, (id, number)| {
+                let each = came.get(&id);
+                row.push_bind(id).push_bind(number).push_bind($batch);
+                row.push_bind(each.map(|each| each.result)).push_bind(each.and_then(|each| each.detail));
+                row.push_bind($now);
+            });
+            insert.push(" on conflict (deferral_id, number) do nothing").build().execute(&mut *$tx).await?;
+        }
+    };
+}
+
+/// Members that are sent back by one statement; far below the 32,766 parameters that SQLite allows.
+const RETURNED_ROWS: usize = 500;
 
 /// What is decided for one member of a batch.
 #[derive(Clone, Debug)]
@@ -143,20 +183,22 @@ impl Store {
         }))
     }
 
-    /// The member of the batch with this id, if it still waits for its result.
+    /// Those of these members of the batch that still wait for their result.
     ///
     /// # Errors
     /// If the store is unavailable.
-    pub async fn open_member(&self, batch: BatchId, id: DeferralId) -> Result<Option<Member>, StoreError> {
+    pub async fn open_members_among(&self, batch: BatchId, ids: &[DeferralId]) -> Result<Vec<Member>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         Ok(read!(self, tx => {
-            sqlx::query_as(
-                "select id, attempts, deadline_at, cancel_requested from deferral
-                 where batch_id = $1 and state = 'batched' and id = $2",
-            )
-            .bind(batch)
-            .bind(id)
-            .fetch_optional(tx)
-            .await?
+            let mut select = QueryBuilder::new("select id, attempts, deadline_at, cancel_requested from deferral");
+            select.push(" where state = 'batched' and batch_id = ").push_bind(batch).push(" and id in (");
+            let mut list = select.separated(", ");
+            for id in ids {
+                list.push_bind(*id);
+            }
+            select.push(")").build_query_as().fetch_all(tx).await?
         }))
     }
 
@@ -175,16 +217,26 @@ impl Store {
     ) -> Result<Vec<DeferralId>, StoreError> {
         let mut finals = Vec::new();
         let mut again = Vec::new();
+        let mut stretch = 0;
         let mut seen = HashSet::with_capacity(settlements.len());
         // Of a member that comes twice the first word counts.
         for Settlement { id, verdict } in settlements.iter().filter(|settlement| seen.insert(settlement.id)) {
             match verdict {
                 Verdict::Final { state, answer, bill } => {
                     let packed = self.pack(*id, &answer.body)?;
+                    stretch += answer.body.len();
+                    if stretch >= STRETCH_BYTES {
+                        stretch = 0;
+                        tokio::task::yield_now().await;
+                    }
                     finals.push(Final { id: *id, state: *state, status: answer.status, packed, bill: bill.as_ref() });
                 }
-                Verdict::Again { result, detail, queued_at } => again.push((*id, *result, detail, Some(*queued_at))),
-                Verdict::Rescue { result, detail } => again.push((*id, *result, detail, None)),
+                Verdict::Again { result, detail, queued_at } => {
+                    again.push(Returned { id: *id, result, detail: detail.as_deref(), queued_at: Some(*queued_at) });
+                }
+                Verdict::Rescue { result, detail } => {
+                    again.push(Returned { id: *id, result, detail: detail.as_deref(), queued_at: None });
+                }
             }
         }
         Ok(write!(self, tx => {
@@ -204,47 +256,18 @@ impl Store {
                     insert_entry!(tx, id, "late", ServedBy::Batch, bill, now);
                 }
             }
-            for (id, result, detail, queued_at) in again {
-                let number: Option<i32> = sqlx::query_scalar(
-                    "select attempts from deferral where id = $1 and batch_id = $2 and state = 'batched'",
-                )
-                .bind(id)
-                .bind(batch)
-                .fetch_optional(&mut *tx)
-                .await?;
-                let state = if queued_at.is_some() { State::Queued } else { State::Rescuing };
-                let moved = sqlx::query(
-                    "update deferral set state = $3, batch_id = null, queued_at = coalesce($4, queued_at),
-                         rescue_due_at = case when $3 = 'rescuing' then $5 else rescue_due_at end,
-                         attempts = attempts + case when $3 = 'rescuing' then 1 else 0 end
-                     where id = $1 and batch_id = $2 and state = 'batched'",
-                )
-                .bind(id)
-                .bind(batch)
-                .bind(state)
-                .bind(queued_at)
-                .bind(now)
-                .execute(&mut *tx)
-                .await?
-                .rows_affected() == 1;
-                if let Some(number) = number.filter(|_| moved) {
-                    sqlx::query(
-                        "insert into attempt (deferral_id, number, batch_id, result, detail, ended_at)
-                         values ($1, $2, $3, $4, $5, $6) on conflict (deferral_id, number) do nothing",
-                    )
-                    .bind(id)
-                    .bind(number)
-                    .bind(batch)
-                    .bind(result)
-                    .bind(detail)
-                    .bind(now)
-                    .execute(&mut *tx)
-                    .await?;
-                }
-            }
+            send_back!(tx, batch, again, now);
             fresh.into_iter().collect()
         }))
     }
+}
+
+/// A member without a final result; to be sent live where it has no new place in the queue.
+struct Returned<'a> {
+    id: DeferralId,
+    result: &'static str,
+    detail: Option<&'a str>,
+    queued_at: Option<Timestamp>,
 }
 
 pub(super) fn count(tokens: u64) -> i64 {

@@ -15,6 +15,9 @@ const ZSTD_LEVEL: i32 = 1;
 /// No packed text unpacks to more; 10 times the largest request, so that no result meets it.
 const UNPACKED_MAX: usize = 320_000_000;
 
+/// Packing or unpacking so much at a stretch takes about a millisecond; then others have a turn on the thread.
+pub(super) const STRETCH_BYTES: usize = 256_000;
+
 const CODEC_ZSTD: i16 = 1;
 const CODEC_ZSTD_SEALED: i16 = 2;
 

@@ -131,8 +131,10 @@ async fn results(ear: &Overhearing) {
     let ended = store.claim_batches(BatchState::Ended, later, LEASE, 9).await.unwrap()[0].claim.batch;
     ear.expect("claiming batches", "batch_due").await;
     let members = store.open_members(ended, None, 100).await.unwrap();
-    store.open_member(ended, members[0].id).await.unwrap().expect("a member");
     ear.expect("open members", "deferral_batched").await;
+    let two = [members[0].id, members[1].id];
+    assert_eq!(store.open_members_among(ended, &two).await.unwrap().len(), 2);
+    ear.expect("open members among some", "deferral_batched|deferral_pkey|sqlite_autoindex_deferral_1").await;
     let mut chunk: Vec<_> = members.iter().map(|member| succeeded(member.id)).collect();
     chunk.push(again(members[9].id, later));
     chunk.swap_remove(9);

@@ -43,7 +43,7 @@ async fn a_success_is_shown_with_its_answer_and_its_cost(db: Fixture) {
         (Some(answer("done")), Some(cost(10, 20)), Some(ServedBy::Batch))
     );
     assert_eq!(done.provider_batch_id, Some(provider_id(1)));
-    assert_eq!(db.store.open_member(batch, id(1)).await.unwrap(), None);
+    assert_eq!(db.store.open_members_among(batch, &[id(1)]).await.unwrap(), []);
 }
 
 async fn a_failure_costs_nothing(db: Fixture) {
@@ -113,7 +113,7 @@ async fn another_try_keeps_what_the_last_came_to(db: Fixture) {
     let waiting = db.deferral(1).await;
     assert_eq!((waiting.state, waiting.attempts, waiting.provider_batch_id), (State::Queued, 1, None));
     let second = db.build(20, AMPLE).await.unwrap().claim.batch;
-    let member = db.store.open_member(second, id(1)).await.unwrap().unwrap();
+    let member = db.store.open_members_among(second, &[id(1), id(2)]).await.unwrap()[0];
     assert_eq!((member.attempts, member.cancel_requested, member.deadline_at), (2, false, waiting.deadline));
     db.store.settle(second, &[again(id(1), NOW)], LATER).await.unwrap();
     let history = db.raw.texts("select concat_ws(' ', number, result, detail) from attempt order by number").await;
