@@ -126,7 +126,7 @@ impl Reference {
     }
 
     pub(super) fn build(&mut self, number: u128, requests: usize, now: Timestamp, due: Timestamp) -> Option<usize> {
-        let is_due = |call: &Call| call.state == State::Queued && call.queued_at <= now;
+        let is_due = |call: &Call| call.state == State::Queued && call.queued_at <= now && !call.cancel_requested;
         let mut queue: Vec<_> = self.calls.iter_mut().filter(|(_, call)| is_due(call)).collect();
         queue.sort_by_key(|(number, call)| (call.queued_at, **number));
         let item_count = queue.len().min(requests);
