@@ -1,6 +1,6 @@
 # What people run. The work is in scripts/ and in cargo; nothing here needs more than Rust to begin with.
 
-.PHONY: demo test chaos check clean-test
+.PHONY: demo test soak chaos check bench clean-test
 
 # Builds and shows it: simulator, gateway and sample traffic. Ctrl-C ends it.
 demo:
@@ -10,6 +10,10 @@ demo:
 test:
 	scripts/test
 
+# What takes too long for every day: the largest batch that there can be, through a gateway with little memory.
+soak:
+	cargo nextest run --locked --run-ignored only
+
 # The chaos tests again and again, each time with another seed: `make chaos RUNS=3 SEED=17`.
 chaos:
 	scripts/chaos $(RUNS) $(SEED)
@@ -17,6 +21,10 @@ chaos:
 # Format, lints, dependencies: what is checked without running anything.
 check:
 	scripts/check
+
+# How fast the batch engine is beside the bare database: `make bench`, `make bench ARGS="--full --json FILE"`.
+bench:
+	cargo bench --locked --bench engine -- $(ARGS)
 
 # Takes away what `make test` put into the working tree.
 clean-test:

@@ -18,6 +18,7 @@ use crate::http::{Gateway, Rooms, admin_routes, listen};
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::nudge::Bells;
 use crate::poll::Poll;
 use crate::provider::{ModelKnowledge, Provider};
@@ -116,6 +117,7 @@ impl App {
             flush: nudges.flush.clone(),
             rescue: crew.rescue.clone(),
             health: health.clone(),
+            metrics: Metrics::default(),
             admin_token: settings.admin.token.clone(),
         };
 
@@ -132,6 +134,11 @@ impl App {
         app.start_workers(workers, &nudges, patience).await?;
         app.open_doors(gateway_door, admin_door, &settings.admin);
         Ok(app)
+    }
+
+    /// Takes over what may change while the gateway runs: the keys that it issues.
+    pub fn reload(&self, settings: &Settings) {
+        self.rooms.intake.replace_keys(&settings.intake.keys);
     }
 
     /// Stops accepting, lets streams end within the grace and workers their bite, and closes the store.
@@ -188,5 +195,9 @@ impl App {
 }
 
 async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{key} = {address} cannot be listened on"))
+    let cannot = || {
+        let variable = key.replace('.', "__").to_ascii_uppercase();
+        format!("{key} = {address} cannot be listened on (OFFPEAK__{variable} sets another)")
+    };
+    TcpListener::bind(address).await.with_context(cannot)
 }

@@ -2,12 +2,19 @@
 //!
 //! Each command is a file with its `Args` and `run`. Exit code 0 is success, 1 failure, 2 wrong use (clap's own).
 
+mod admin;
 mod check;
+mod client;
 mod config;
+mod deferrals;
+mod demo;
+mod flush;
 mod migrate;
 mod output;
 mod serve;
 mod sim;
+mod table;
+mod view;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,10 +33,16 @@ struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::Args),
+    /// Show it: simulator, gateway and sample traffic, and what that saved; needs no key
+    Demo(demo::Args),
     /// Run a local stand-in for the provider
     Sim(sim::Args),
     /// Check the configuration: every fault with file, line and remedy
     Check(check::Args),
+    /// Look after deferrals of a running gateway
+    Deferrals(deferrals::Args),
+    /// Have a running gateway send what is queued now
+    Flush(flush::Args),
     /// Apply the migrations of the store, and end
     Migrate(migrate::Args),
 }
@@ -63,8 +76,11 @@ fn run(command: Command) -> anyhow::Result<()> {
     let outcome = runtime.block_on(async {
         match command {
             Command::Serve(args) => serve::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
             Command::Sim(args) => sim::run(args).await,
             Command::Check(args) => check::run(args).await,
+            Command::Deferrals(args) => deferrals::run(args).await,
+            Command::Flush(args) => flush::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
         }
     });

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::intake::Intake;
 use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::nudge::{Bells, Nudge};
 use crate::rescue::Rescue;
 use crate::secret::Secret;
@@ -46,6 +47,8 @@ pub struct Rooms {
     pub rescue: Rescue,
     /// What the workers say of themselves.
     pub health: Health,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The operator's token, if there is one.
     pub admin_token: Option<Secret>,
 }
@@ -80,6 +83,7 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .layer(axum::middleware::from_fn_with_state(admin::Guard::new(settings), admin::guard));
     Router::new()
         .merge(api)
+        .route("/metrics", get(admin::metrics))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .with_state(rooms)

@@ -5,8 +5,9 @@
 
 mod decide;
 mod settings;
+mod settling;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +19,12 @@ use crate::domain::batch::BatchState;
 use crate::domain::id::DeferralId;
 use crate::domain::lane::Lane;
 use crate::domain::price::PriceTable;
+use crate::ingest::settling::{CHUNK_RESULTS, Settling};
 use crate::nudge::Bells;
-use crate::provider::{ItemResult, Provider, ProviderError, ResultLine};
+use crate::provider::{ItemResult, Provider, ProviderError};
 use crate::store::{ClaimedBatch, Member, Settlement, Store, StoreError};
 
 pub use settings::Settings;
-
-/// Results settled in one transaction, whichever of the two is met first.
-const CHUNK_RESULTS: usize = 2_000;
-const CHUNK_BYTES: usize = 8_000_000;
 
 /// Waits before results that did not come whole are fetched again: doubling between these.
 const FETCH_FIRST: Duration = Duration::from_secs(2);
@@ -119,14 +117,14 @@ impl Ingest {
             }
             Err(error) => return Ok(Reading::Broken(error)),
         };
-        let (mut chunk, mut chunk_bytes) = (Vec::new(), 0);
+        let mut settling = Settling::new(self, batch);
         let mut seen = HashSet::new();
         let (mut is_unconfirmed, mut strangers) = (batch.adopted, 0);
         loop {
             let line = match results.next().await {
                 Ok(line) => line,
                 Err(error) => {
-                    self.settle(batch, chunk).await?;
+                    settling.finish().await?;
                     return Ok(Reading::Broken(error));
                 }
             };
@@ -144,17 +142,12 @@ impl Ingest {
             }
             let Some(id) = id.filter(|_| !is_unconfirmed) else { continue };
             seen.insert(id);
-            chunk_bytes += weight(&line);
-            chunk.push((id, line.result));
-            if chunk.len() >= CHUNK_RESULTS || chunk_bytes >= CHUNK_BYTES {
-                self.settle(batch, std::mem::take(&mut chunk)).await?;
-                chunk_bytes = 0;
-            }
+            settling.push(id, line.result).await?;
         }
         if is_unconfirmed {
             return Ok(Reading::Foreign(strangers));
         }
-        self.settle(batch, chunk).await?;
+        settling.finish().await?;
         if results.unreadable > 0 {
             tracing::warn!(batch.id = %batch.claim.batch, lines = results.unreadable, "lines that are no results");
         }
@@ -176,13 +169,18 @@ impl Ingest {
 
     async fn settle(&self, batch: &ClaimedBatch, chunk: Vec<(DeferralId, ItemResult)>) -> Result<(), StoreError> {
         let now = self.clock.now();
+        let is_message = |result: &ItemResult| matches!(result, ItemResult::Succeeded(_));
+        let undecided: Vec<DeferralId> =
+            chunk.iter().filter(|(_, result)| !is_message(result)).map(|(id, _)| *id).collect();
+        let members = self.store.open_members_among(batch.claim.batch, &undecided).await?;
+        let members: HashMap<DeferralId, Member> = members.into_iter().map(|member| (member.id, member)).collect();
         let mut settlements = Vec::with_capacity(chunk.len());
         for (id, result) in chunk {
             let verdict = match result {
                 // Nothing that we know of a call can change what a Message means for it.
                 ItemResult::Succeeded(message) => decide::succeeded(message, &self.prices, now),
-                other => match self.store.open_member(batch.claim.batch, id).await? {
-                    Some(member) => decide::without_message(Some(other), &member, &self.settings, now),
+                other => match members.get(&id) {
+                    Some(member) => decide::without_message(Some(other), member, &self.settings, now),
                     None => continue,
                 },
             };
@@ -241,12 +239,5 @@ impl Ingest {
             tracing::info!(batch.id = %batch.claim.batch, "batch ingested");
         }
         Ok(())
-    }
-}
-
-fn weight(line: &ResultLine) -> usize {
-    match &line.result {
-        ItemResult::Succeeded(text) | ItemResult::Errored(text) => text.len(),
-        ItemResult::Canceled | ItemResult::Expired => 0,
     }
 }

@@ -10,6 +10,8 @@ mod refusal;
 mod settings;
 mod tags;
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio_util::task::TaskTracker;
@@ -45,7 +47,9 @@ pub struct Intake {
     models: ModelKnowledge,
     vault: Vault,
     clock: Clock,
-    settings: std::sync::Arc<Settings>,
+    settings: Arc<Settings>,
+    /// The keys that the gateway issues; replaced as a whole when the settings are read again.
+    keys: Arc<RwLock<Arc<[Key]>>>,
     depth: Depth,
     /// Acceptances under way, which outlive callers who leave.
     accepting: TaskTracker,
@@ -55,7 +59,13 @@ impl Intake {
     /// All that intake needs.
     pub fn new(store: Store, models: ModelKnowledge, vault: Vault, clock: Clock, settings: Settings) -> Self {
         let depth = Depth::new(store.clone(), clock.clone(), settings.max_queued);
-        Self { store, models, vault, clock, settings: settings.into(), depth, accepting: TaskTracker::new() }
+        let keys = Arc::new(RwLock::new(settings.keys.clone().into()));
+        Self { store, models, vault, clock, settings: settings.into(), keys, depth, accepting: TaskTracker::new() }
+    }
+
+    /// From now on the gateway issues these keys, and no others.
+    pub fn replace_keys(&self, keys: &[Key]) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
     }
 
     /// What its headers ask for a call.
@@ -68,15 +78,20 @@ impl Intake {
 
     /// Who calls, and what they act as upstream; `None` without a credential.
     pub fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
-        Caller::read(headers, &self.settings.keys, &self.vault)
+        Caller::read(headers, &self.issued(), &self.vault)
     }
 
     /// The caller, if it presents a key that the gateway has issued; without issued keys nothing is looked at.
     pub fn issued_key(&self, headers: &HeaderMap) -> Option<Caller> {
-        if self.settings.keys.is_empty() {
+        let keys = self.issued();
+        if keys.is_empty() {
             return None;
         }
-        self.caller(headers).filter(|caller| caller.is_issued)
+        Caller::read(headers, &keys, &self.vault).filter(|caller| caller.is_issued)
+    }
+
+    fn issued(&self) -> Arc<[Key]> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The longest body that is queued, in bytes.

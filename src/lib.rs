@@ -12,7 +12,7 @@
 //! floor 3   live  intake  flush  poll  ingest  rescue  retain     what Offpeak does
 //! floor 2   store  provider                       the only two that talk to something outside
 //! floor 1   domain                                the words: no I/O, no async, no clock
-//! ground    crash  encoding  health  nudge  secret  telemetry, and below them the clock
+//! ground    crash  encoding  health  metrics  nudge  secret  telemetry, and below them the clock
 //! ```
 //!
 //! A call comes in through [`http`]. [`intake`] decides what becomes of it: [`live`] relays it byte for
@@ -33,6 +33,7 @@ pub mod http;
 pub mod ingest;
 pub mod intake;
 pub mod live;
+pub mod metrics;
 pub mod nudge;
 pub mod poll;
 pub mod provider;

@@ -53,7 +53,7 @@ impl Provider {
     pub fn new(settings: &Settings) -> Result<Self, SetUpError> {
         // The first one stays, which can only be this one: installing it twice changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_LIMIT)
             // A live answer is silent until it is done.
             .read_timeout(SILENCE_LIMIT.max(settings.timeout))
@@ -61,9 +61,10 @@ impl Provider {
             // A create that was repeated behind our back would be a batch paid twice.
             .retry(reqwest::retry::never())
             .tcp_nodelay(true)
-            .user_agent(concat!("offpeak/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+            .user_agent(concat!("offpeak/", env!("CARGO_PKG_VERSION")));
         let url = &settings.url;
+        let builder = if is_local(url) { builder.no_proxy() } else { builder };
+        let client = builder.build()?;
         let scheme = url.scheme_str().unwrap_or("https");
         let authority = url.authority().map_or("", |authority| authority.as_str());
         let base = format!("{scheme}://{authority}{}", settings.path_prefix()).into();
@@ -79,6 +80,13 @@ impl Provider {
         let response = request.timeout(CALL_LIMIT).send().await.map_err(ProviderError::from_send)?;
         error::accept(response).await
     }
+}
+
+/// Whether a URL leads to this machine, where a proxy that is set for the world outside leads nowhere.
+pub fn is_local(url: &http::Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// What every call in the name of a lane carries.
@@ -104,4 +112,19 @@ fn headers_of(lane: &Lane) -> Result<HeaderMap, ProviderError> {
         }
     }
     Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_this_machine() {
+        for here in ["http://127.0.0.1:8200", "http://localhost", "https://[::1]:1/x", "http://LOCALHOST:8200"] {
+            assert!(is_local(&here.parse().unwrap()), "{here}");
+        }
+        for elsewhere in ["http://10.0.0.1:8200", "https://localhost.example", "/127.0.0.1"] {
+            assert!(!is_local(&elsewhere.parse().unwrap()), "{elsewhere}");
+        }
+    }
 }

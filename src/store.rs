@@ -7,6 +7,7 @@ mod accept;
 mod batches;
 mod deferrals;
 mod engine;
+mod finish;
 mod lanes;
 mod migrate;
 mod outcomes;

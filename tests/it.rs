@@ -4,12 +4,31 @@
 #[cfg(test)]
 mod it {
     mod accept;
+    mod admin;
     mod app;
+    mod cancel;
     mod chaos;
     mod check;
+    mod child;
+    mod client;
+    mod decisions;
+    mod demo;
     mod floor_plan;
+    mod items;
+    mod keys;
+    mod lanes;
     mod live;
+    mod memory;
+    mod outcomes;
     mod postgres;
+    mod process;
+    mod program;
     mod protocol_model;
+    mod pushback;
+    mod refuse;
+    mod rescue;
+    mod results;
+    mod retention;
+    mod store;
     mod wire;
 }

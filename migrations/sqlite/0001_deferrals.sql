@@ -48,7 +48,7 @@ create table batch (
     check (state not in ('submitted', 'ended', 'ingested') or provider_id is not null)
 ) strict;
 
-create index batch_due on batch (state, due_at) where state in ('building', 'uncertain', 'submitted', 'ended');
+create index batch_due on batch (state, due_at);
 create index batch_lane on batch (lane_id) where state in ('building', 'uncertain', 'submitted', 'ended');
 
 -- Batches of the provider that were taken for ours and turned out to be somebody else's.
@@ -100,7 +100,7 @@ create index deferral_promoted on deferral (rescue_due_at)
 create index deferral_open on deferral (lane_id) where completed_at is null;
 create index deferral_completed on deferral (completed_at, id) where completed_at is not null;
 create index deferral_tenant on deferral (tenant, id);
-create index deferral_body on deferral (body_hash);
+create index deferral_body on deferral (body_hash, tenant, id);
 create unique index deferral_idempotency on deferral (tenant, idempotency_key) where idempotency_key is not null;
 
 -- The item as it goes into a batch; written once. codec: 1 zstd, 2 zstd and sealed.

@@ -1,5 +1,6 @@
 //! The `--config` argument of the commands that read the settings.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::settings::Sources;
@@ -15,9 +16,13 @@ pub(super) struct ConfigArgs {
 impl ConfigArgs {
     /// What the settings are read from; the environment is this process's.
     pub(super) fn sources(self) -> Sources {
-        // A name or a value that is not Unicode is no setting's; what replaces it will not read as one.
-        let unicode = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-        let environment = std::env::vars_os().map(|(name, value)| (unicode(name), unicode(value)));
-        Sources::find(self.config, environment.collect())
+        Sources::find(self.config, environment())
     }
+}
+
+/// The environment of this process.
+pub(super) fn environment() -> BTreeMap<String, String> {
+    // A name or a value that is not Unicode is no setting's; what replaces it will not read as one.
+    let unicode = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (unicode(name), unicode(value))).collect()
 }

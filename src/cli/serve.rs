@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::app::{App, DRAIN_GRACE, Workers};
 use crate::cli::config::ConfigArgs;
 use crate::clock::Clock;
-use crate::settings::Settings;
+use crate::settings::{Settings, Sources};
 use crate::telemetry;
 
 /// Which settings to serve with.
@@ -18,19 +18,37 @@ pub(super) struct Args {
 
 /// Serves until SIGTERM or Ctrl-C, then drains; a second one ends at once.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
-    let settings = Settings::load(&args.config.sources())?.settings;
+    let sources = args.config.sources();
+    let settings = Settings::load(&sources)?.settings;
     telemetry::start(&settings.telemetry)?;
     let mut end = End::listen()?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let app = App::start(settings, Clock::system(), Workers::Running).await?;
     tracing::info!(gateway = %app.gateway, admin = %app.admin, "serving");
 
-    end.asked().await;
+    loop {
+        tokio::select! {
+            () = end.asked() => break,
+            _ = hang_up.recv() => reload(&app, &sources),
+        }
+    }
     tracing::info!(grace_seconds = DRAIN_GRACE.as_secs(), "draining; ask again to end at once");
     tokio::select! {
         () = app.drain(DRAIN_GRACE) => tracing::info!("drained"),
         () = end.asked() => tracing::warn!("ended without draining"),
     }
     Ok(())
+}
+
+/// Reads the settings again. Settings with a fault change nothing, and say why.
+fn reload(app: &App, sources: &Sources) {
+    match Settings::load(sources) {
+        Ok(loaded) => {
+            app.reload(&loaded.settings);
+            tracing::info!("settings read again");
+        }
+        Err(faults) => tracing::error!(%faults, "settings with a fault: nothing has changed"),
+    }
 }
 
 /// The signals that ask a process to end.

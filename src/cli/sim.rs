@@ -1,12 +1,12 @@
 //! `offpeak sim`: the stand-in provider on its own.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::output;
 use crate::clock::Clock;
 use crate::domain::units::{DURATION_FORM, format_duration, parse_duration};
 use crate::simulator::{Settings, Simulator};
@@ -32,7 +32,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let simulator = Simulator::start(settings, Clock::system())
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
-    writeln!(std::io::stdout(), "{}", welcome(&simulator.url(), args.batch_time)).context("cannot write")?;
+    output::say(&welcome(&simulator.url(), args.batch_time)).context("cannot write")?;
     tokio::select! {
         stop = tokio::signal::ctrl_c() => stop.context("cannot listen for Ctrl-C")?,
         _ = terminate.recv() => {}

@@ -37,6 +37,17 @@ impl LiveReason {
     }
 }
 
+impl Decision {
+    /// What was decided and why, in a word each.
+    pub fn words(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Live(reason) => ("live", reason.as_str()),
+            Self::Deferred(_) => ("deferred", "header"),
+            Self::Refused(code) => ("refused", code),
+        }
+    }
+}
+
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -20,10 +20,12 @@
 //! network holds back for as long; or a clock that jumps forward over the wait, or differs between replicas by as much,
 //! while the list is late; or a clock more than an hour ahead of the provider's. None of these loses a call.
 
+use std::panic::resume_unwind;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
+use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
 use crate::crash;
@@ -144,16 +146,16 @@ impl Flush {
     /// The provider has answered that it made no batch.
     async fn refused(&self, batch: &ClaimedBatch, refusal: &Refusal, now: Timestamp) -> Result<(), StoreError> {
         match refusal.status {
-            400 if is_for_all(refusal) => self.fail_members(batch, refusal, now).await?,
-            400 | 413 if batch.item_count > 1 => self.split(batch, now, now).await?,
-            400 | 413 => self.fail_members(batch, refusal, now).await?,
-            401..=404 => {
+            _ if is_for_credential(refusal) => {
                 let pauses = self.store.lane_pauses(batch.lane).await?;
                 let until = now.plus(backoff::exponential(pauses, PARK_FIRST, PARK_CAP));
                 let answer = Answer { status: refusal.status, body: refusal.body.clone() };
                 self.pause(batch, until, refusal, Some(&answer)).await?;
                 self.store.batch_not_sent(batch.claim, until).await?;
             }
+            400 if is_for_all(refusal) => self.fail_members(batch, refusal, now).await?,
+            400 | 413 if batch.item_count > 1 => self.split(batch, now, now).await?,
+            400 | 413 => self.fail_members(batch, refusal, now).await?,
             status => {
                 // Without a date to come back at, a 429 is a spend limit, which lasts.
                 let cap = if status == 429 && refusal.retry_after.is_none() { PARK_CAP } else { BACKOFF_CAP };
@@ -209,6 +211,14 @@ impl Flush {
     }
 }
 
+/// Whether the credential, or the account behind it, is refused rather than what was sent with it.
+fn is_for_credential(refusal: &Refusal) -> bool {
+    // Some come as a plain 400: an account on hold by its code, the account's own spend limit by its words alone.
+    let on_account = ["organization_on_hold", "cmek_key_disabled", "claude_code_key_creator_not_member", "usage limit"];
+    matches!(refusal.status, 401..=404)
+        || (refusal.status == 400 && on_account.iter().any(|mark| refusal.body.contains(mark)))
+}
+
 /// Whether a 400 is about what all calls of the batch share, so that none of its parts would fare better.
 fn is_for_all(refusal: &Refusal) -> bool {
     ["anthropic-beta", "anthropic-version", "anthropic-workspace-id", "anthropic-user-profile-id"]
@@ -225,7 +235,7 @@ enum Unsent {
     LeaseLost,
 }
 
-/// The body of a create, read from the store as it goes out.
+/// The body of a create, read from the store as it goes out: while one page is sent, the next is read.
 ///
 /// Before the last bytes leave, the lease is renewed: a body that lacks them makes no batch. So a sender that stood
 /// still for so long that another has taken over sends nothing more that counts.
@@ -235,15 +245,18 @@ fn envelope(
     claim: Claim,
     lease: Duration,
 ) -> impl Stream<Item = Result<Bytes, Unsent>> + Send + 'static {
+    let mut reading = JoinSet::new();
+    reading.spawn(page(store.clone(), claim.batch, None));
     let pages = store.clone();
-    let items = stream::try_unfold((pages, None::<DeferralId>), move |(store, after)| async move {
-        let page = store.batch_items(claim.batch, after).await?;
-        let Some(last) = page.last().map(|item| item.id) else { return Ok::<_, Unsent>(None) };
-        let mut text = Vec::with_capacity(page.iter().map(|item| item.text.len() + 80).sum());
-        for (index, item) in page.iter().enumerate() {
-            Envelope::push_item(&mut text, after.is_none() && index == 0, item.id, &item.text);
+    let items = stream::try_unfold(reading, move |mut reading| {
+        let store = pages.clone();
+        async move {
+            let read =
+                reading.join_next().await.map(|read| read.unwrap_or_else(|join| resume_unwind(join.into_panic())));
+            let Some((text, last)) = read.transpose()?.flatten() else { return Ok::<_, Unsent>(None) };
+            reading.spawn(page(store, claim.batch, Some(last)));
+            Ok(Some((text, reading)))
         }
-        Ok(Some((Bytes::from(text), (store, Some(last)))))
     });
     let close = stream::once(async move {
         if !store.renew(claim, clock.now().plus(lease)).await? {
@@ -255,10 +268,26 @@ fn envelope(
     stream::iter([Ok(Envelope::open())]).chain(items).chain(close)
 }
 
+/// Some items as they go into the body, and which was the last; `None` behind the end.
+async fn page(
+    store: Store,
+    batch: BatchId,
+    after: Option<DeferralId>,
+) -> Result<Option<(Bytes, DeferralId)>, StoreError> {
+    let items = store.batch_items(batch, after).await?;
+    let Some(last) = items.last().map(|item| item.id) else { return Ok(None) };
+    let mut text = Vec::with_capacity(items.iter().map(|item| item.text.len() + 80).sum());
+    for (index, item) in items.iter().enumerate() {
+        Envelope::push_item(&mut text, after.is_none() && index == 0, item.id, &item.text);
+    }
+    Ok(Some((Bytes::from(text), last)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::body::Item;
+    use crate::domain::error_type::{detailed_envelope, envelope as error};
     use crate::domain::lane::{Credential, CredentialHeader};
     use crate::secret::{MasterKey, Secret, Vault};
     use crate::store::{self, Limits, Location, NewDeferral};
@@ -317,5 +346,26 @@ mod tests {
         let later = NOW.plus(2 * LEASE);
         assert_eq!(store.claim_batches(BatchState::Uncertain, later, LEASE, 1).await.unwrap().len(), 1);
         assert!(matches!(late.next().await, Some(Err(Unsent::LeaseLost))));
+    }
+
+    fn refusal(status: u16, body: String) -> Refusal {
+        Refusal { status, kind: ErrorType::read(&body).as_str().to_owned(), body, retry_after: None }
+    }
+
+    #[test]
+    fn what_concerns_the_account_is_told_from_what_concerns_the_calls() {
+        let plain = |message: &str| error("invalid_request_error", message, "req_1");
+        let on_hold = detailed_envelope("invalid_request_error", "on hold", Some("organization_on_hold"), "req_1");
+        let of_account = [
+            refusal(401, error("authentication_error", "invalid key", "req_1")),
+            refusal(403, error("permission_error", "no", "req_1")),
+            refusal(400, on_hold),
+            refusal(400, plain("You have reached your specified workspace API usage limits: usage limit")),
+        ];
+        assert!(of_account.iter().all(is_for_credential));
+        let of_calls = refusal(400, plain("requests.7.custom_id: too long"));
+        assert!(!is_for_credential(&of_calls) && !is_for_all(&of_calls));
+        let of_headers = refusal(400, plain("Unexpected value(s) `x` for the `anthropic-beta` header"));
+        assert!(!is_for_credential(&of_headers) && is_for_all(&of_headers));
     }
 }

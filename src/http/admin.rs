@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::uri::Authority;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde_json::json;
 
 use crate::domain::batch::Batch;
@@ -15,8 +15,9 @@ use crate::http::answer::json as answer;
 use crate::http::deferrals::{page, unavailable};
 use crate::http::error::ApiError;
 use crate::http::{AdminSettings, Rooms, query};
+use crate::metrics::{self, Measured};
 use crate::secret::Secret;
-use crate::store::Scope;
+use crate::store::{QueueDepth, Scope, StoreError};
 
 /// Marks a request that has passed the guard.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +107,38 @@ pub(super) async fn flush(State(rooms): State<Rooms>, uri: Uri) -> Result<Respon
     rooms.store.mark_flush(rooms.clock.now()).await.map_err(unavailable)?;
     rooms.flush.wake();
     answer(StatusCode::ACCEPTED, &json!({"type": "flush", "queued": depth.0.values().sum::<u64>()}))
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics(State(rooms): State<Rooms>) -> Response {
+    let measured = measure(&rooms).await;
+    let mut response = Response::new(rooms.metrics.text(&measured).into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    response
+}
+
+/// What there is to measure; without the store, what can be told without it.
+async fn measure(rooms: &Rooms) -> Measured {
+    let now = rooms.clock.now();
+    let reports = rooms.health.reports().into_iter();
+    let workers = reports.map(|(name, report)| (name, now.since(report.last_success), report.failures)).collect();
+    let stored = async {
+        let QueueDepth(depth) = rooms.store.queue_depth().await?;
+        let oldest = rooms.store.oldest_queued().await?;
+        let batches = rooms.store.batches_under_way().await?;
+        let paused = rooms.store.paused_lanes(now).await?;
+        Ok::<_, StoreError>((depth, oldest, batches, paused))
+    };
+    match stored.await {
+        Ok((depth, oldest, batches, paused)) => Measured {
+            queued: Some(depth.values().sum()),
+            oldest_queued: oldest.map(|oldest| now.since(oldest)),
+            batches: batches.into_iter().map(|(state, count)| (state.as_str(), count)).collect(),
+            paused_lanes: paused.len() as u64,
+            workers,
+        },
+        Err(_) => Measured { workers, ..Measured::default() },
+    }
 }
 
 fn view(batch: &Batch) -> serde_json::Value {

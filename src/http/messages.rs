@@ -36,6 +36,8 @@ pub(super) async fn call(gateway: &Gateway, request: Request<Incoming>) -> Respo
             (error.decision(), error.response().map(Either::Right))
         }
     };
+    let (what, why) = decision.words();
+    gateway.rooms.metrics.decided(what, why);
     if let Ok(decision) = HeaderValue::from_str(&decision.to_string()) {
         response.headers_mut().insert(DECISION, decision);
     }

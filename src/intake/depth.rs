@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::intake::Refusal;
-use crate::store::{QueueDepth, Store};
+use crate::store::{QueueDepth, Store, StoreError};
 
 /// A count is used this long, in which other replicas may admit unseen.
 const COUNT_HOLDS: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ impl Depth {
         let _counting = self.counting.lock().await;
         let is_recent = |at: Timestamp| self.clock.now().since(at) < RECOUNT_PAUSE && self.clock.now() > at;
         if !self.lock().counted_at.is_some_and(is_recent) {
-            let QueueDepth(counted) = self.store.queue_depth().await.map_err(|_| Refusal::StoreUnavailable)?;
+            let QueueDepth(counted) = self.store.queue_depth().await.map_err(unavailable)?;
             let mut estimate = self.lock();
             estimate.waiting = counted;
             estimate.counted_at = Some(self.clock.now());
@@ -100,6 +100,11 @@ impl Drop for Room {
             }
         }
     }
+}
+
+fn unavailable(error: StoreError) -> Refusal {
+    tracing::error!(error = &error as &dyn std::error::Error, "the queue could not be counted");
+    Refusal::StoreUnavailable
 }
 
 /// Whether one more call of this tenant fits: into the queue, and into half of it while others wait too.

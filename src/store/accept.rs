@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use sqlx::{PgConnection, SqliteConnection};
 use tokio::sync::oneshot;
-use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::clock::Timestamp;
 use crate::crash;
@@ -35,11 +34,11 @@ const LANES_REMEMBERED: usize = 10_000;
 /// The deferral that holds the row's idempotency key, with the hash of its body.
 macro_rules! holder_of_key {
     ($tx:ident, $row:ident) => {{
-        let held: (DeferralId, Vec<u8>) =
+        let held: Option<(DeferralId, Vec<u8>)> =
             sqlx::query_as("select id, body_hash from deferral where tenant = $1 and idempotency_key = $2")
                 .bind(&$row.new.lane.tenant)
                 .bind(&$row.new.idempotency_key)
-                .fetch_one(&mut *$tx)
+                .fetch_optional(&mut *$tx)
                 .await?;
         held
     }};
@@ -111,13 +110,12 @@ impl Store {
         let (done, mut result) = oneshot::channel();
         self.accepting.push(Waiting { row: Row { new, lane, payload }, done });
 
-        // Whoever gets the turn commits for everybody who waits; the others find theirs done.
-        let _turn = self.accepting.turn.lock().await;
+        // Whoever gets the turn commits for everybody who waits; who is done by then leaves without a turn.
         loop {
-            match result.try_recv() {
-                Ok(outcome) => return outcome,
-                Err(TryRecvError::Empty) => self.commit(self.accepting.take_bite()).await,
-                Err(TryRecvError::Closed) => return Err(sqlx::Error::WorkerCrashed.into()),
+            tokio::select! {
+                biased;
+                outcome = &mut result => return outcome.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed.into())),
+                _turn = self.accepting.turn.lock() => self.commit(self.accepting.take_bite()).await,
             }
         }
     }
@@ -170,8 +168,10 @@ impl Store {
                     }
                 } else {
                     match holder_of_key!(tx, row) {
-                        (id, hash) if hash == row.new.item.hash => Accepted::Existing(id),
-                        _ => Accepted::KeyTaken,
+                        Some((id, hash)) if hash == row.new.item.hash => Accepted::Existing(id),
+                        Some(_) => Accepted::KeyTaken,
+                        // Retention has deleted the holder since: the key is free.
+                        None => tx.insert(&[row]).await.map(|_| Accepted::Fresh)?,
                     }
                 });
             }

@@ -7,12 +7,13 @@ use crate::domain::batch::{Batch, BatchState};
 use crate::domain::id::{BatchId, DeferralId};
 use crate::store::engine::{Dialect, read, write};
 use crate::store::lanes::LaneId;
-use crate::store::packing::Packed;
+use crate::store::packing::{Packed, STRETCH_BYTES};
 use crate::store::{Store, StoreError};
 
-/// Items read at once while a batch is sent; whichever of the two is met first.
+/// Items read at once while a batch is sent; whichever of the two is met first. The bytes are those of the items as
+/// they were accepted: packed, a hundred large ones can be next to nothing.
 const PAGE_ITEMS: i64 = 500;
-const PAGE_PACKED_BYTES: usize = 4_000_000;
+const PAGE_BYTES: i64 = 4_000_000;
 
 /// What one batch may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -491,8 +492,10 @@ impl Store {
             .await?
             .rows_affected() == 1;
             if voided {
+                // Whoever was to be canceled meanwhile is taken off the queue again, and not sent.
                 sqlx::query(
-                    "update deferral set state = 'queued', batch_id = null, attempts = attempts - 1
+                    "update deferral set state = 'queued', batch_id = null, attempts = attempts - 1,
+                         rescue_due_at = case when cancel_requested then accepted_at else rescue_due_at end
                      where batch_id = $1 and state = 'batched'",
                 )
                 .bind(claim.batch)
@@ -569,8 +572,8 @@ impl Store {
         let mut bytes = 0;
         read!(self, tx => {
             use futures_util::TryStreamExt as _;
-            let mut rows = sqlx::query_as::<_, (DeferralId, i16, Vec<u8>)>(
-                "select deferral.id, payload.codec, payload.body
+            let mut rows = sqlx::query_as::<_, (DeferralId, i32, i16, Vec<u8>)>(
+                "select deferral.id, deferral.body_bytes, payload.codec, payload.body
                  from deferral join payload on payload.deferral_id = deferral.id
                  where deferral.batch_id = $1 and deferral.state = 'batched' and deferral.id > $2
                  order by deferral.id limit $3",
@@ -579,15 +582,41 @@ impl Store {
             .bind(after.unwrap_or(DeferralId(uuid::Uuid::nil())))
             .bind(PAGE_ITEMS)
             .fetch(&mut *tx);
-            while let Some((id, codec, body)) = rows.try_next().await? {
-                bytes += body.len();
+            while let Some((id, body_bytes, codec, body)) = rows.try_next().await? {
+                bytes += i64::from(body_bytes);
                 page.push((id, Packed { codec, body }));
-                if bytes >= PAGE_PACKED_BYTES {
+                if bytes >= PAGE_BYTES {
                     break;
                 }
             }
         });
-        page.into_iter().map(|(id, packed)| Ok(QueuedItem { id, text: self.unpack(id, &packed)? })).collect()
+        let (mut items, mut stretch) = (Vec::with_capacity(page.len()), 0);
+        for (id, packed) in page {
+            let text = self.unpack(id, &packed)?;
+            stretch += text.len();
+            items.push(QueuedItem { id, text });
+            if stretch >= STRETCH_BYTES {
+                stretch = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(items)
+    }
+
+    /// How many batches are under way, by state.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn batches_under_way(&self) -> Result<Vec<(BatchState, u64)>, StoreError> {
+        let counts: Vec<(BatchState, i64)> = read!(self, tx => {
+            sqlx::query_as(
+                "select state, count(*) from batch
+                 where state in ('building', 'uncertain', 'submitted', 'ended') group by state order by state",
+            )
+            .fetch_all(tx)
+            .await?
+        });
+        Ok(counts.into_iter().map(|(state, count)| (state, count.unsigned_abs())).collect())
     }
 
     /// The newest batches, for an operator.
@@ -647,7 +676,7 @@ const TAKE_SQLITE: &str = "
         select id from (
             select id, sum(body_bytes + $5) over ahead as bytes, row_number() over ahead as place
             from (select id, queued_at, body_bytes from deferral
-                  where lane_id = $2 and state = 'queued' and queued_at <= $3 order by queued_at, id limit $4) as head
+                  where lane_id = $2 and state = 'queued' and queued_at <= $3 and not cancel_requested order by queued_at, id limit $4) as head
             window ahead as (order by queued_at, id rows unbounded preceding)) as counted
         where bytes <= $6 or place = 1)";
 
@@ -657,7 +686,7 @@ const TAKE_POSTGRES: &str = "
         select id from (
             select id, sum(body_bytes + $5) over ahead as bytes, row_number() over ahead as place
             from (select id, queued_at, body_bytes from deferral
-                  where lane_id = $2 and state = 'queued' and queued_at <= $3 order by queued_at, id limit $4
+                  where lane_id = $2 and state = 'queued' and queued_at <= $3 and not cancel_requested order by queued_at, id limit $4
                   for update skip locked) as head
             window ahead as (order by queued_at, id rows unbounded preceding)) as counted
         where bytes <= $6 or place = 1)";

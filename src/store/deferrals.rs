@@ -12,8 +12,8 @@ use crate::store::outcomes::insert_outcome;
 use crate::store::packing::Packed;
 use crate::store::{Store, StoreError};
 
-/// A page ends early once its answers, packed, come to this: a thousand large Messages would not fit in memory.
-const PAGE_PACKED_BYTES: usize = 8_000_000;
+/// A page ends early once its answers, unpacked, come to this: a thousand large Messages would not fit in memory.
+const PAGE_BYTES: usize = 8_000_000;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub struct Page {
 
 /// Every select of a deferral begins like this; a macro, because statements are put together at compile time.
 macro_rules! select_deferral {
-    ($rest:literal) => {
+    ($($rest:literal),+) => {
         concat!(
             "select deferral.id, deferral.tenant, deferral.state, deferral.model, deferral.workload,
                  deferral.reference, deferral.group_name, deferral.accepted_at, deferral.deadline_at,
@@ -78,7 +78,7 @@ macro_rules! select_deferral {
              left join outcome on outcome.deferral_id = deferral.id
              left join entry as answer on answer.deferral_id = deferral.id and answer.kind = 'answer'
              left join entry as late on late.deferral_id = deferral.id and late.kind = 'late' ",
-            $rest
+            $($rest),+
         )
     };
 }
@@ -128,12 +128,6 @@ struct DeferralRow {
     paid_nanousd: Option<NanoUsd>,
     live_nanousd: Option<NanoUsd>,
     late_nanousd: Option<NanoUsd>,
-}
-
-impl DeferralRow {
-    fn packed_bytes(&self) -> usize {
-        self.body.as_ref().map_or(0, Vec::len)
-    }
 }
 
 impl Store {
@@ -195,12 +189,16 @@ impl Store {
         cursor: PageCursor,
         limit: u32,
     ) -> Result<Page, StoreError> {
-        let (statement, edge) = match cursor {
-            PageCursor::Newest => (OLDER, DeferralId(uuid::Uuid::max())),
-            PageCursor::After(id) => (OLDER, id),
-            PageCursor::Before(id) => (NEWER, id),
+        let (older, newer) = match scope {
+            Scope::Tenant(_) => (OLDER_OF_TENANT, NEWER_OF_TENANT),
+            Scope::All => (OLDER_OF_ALL, NEWER_OF_ALL),
         };
-        let mut found: Vec<DeferralRow> = Vec::new();
+        let (statement, edge) = match cursor {
+            PageCursor::Newest => (older, DeferralId(uuid::Uuid::max())),
+            PageCursor::After(id) => (older, id),
+            PageCursor::Before(id) => (newer, id),
+        };
+        let mut deferrals: Vec<Deferral> = Vec::new();
         let mut bytes = 0;
         let mut has_more = false;
         read!(self, tx => {
@@ -213,19 +211,19 @@ impl Store {
                 .bind(i64::from(limit) + 1)
                 .fetch(&mut *tx);
             while let Some(row) = rows.try_next().await? {
-                let is_full = found.len() == limit as usize || bytes >= PAGE_PACKED_BYTES;
+                let is_full = deferrals.len() == limit as usize || bytes >= PAGE_BYTES;
                 if is_full {
                     has_more = true;
                     break;
                 }
-                bytes += row.packed_bytes();
-                found.push(row);
+                let deferral = self.deferral_of(row)?;
+                bytes += deferral.answer.as_ref().map_or(0, |answer| answer.body.len());
+                deferrals.push(deferral);
             }
         });
         if matches!(cursor, PageCursor::Before(_)) {
-            found.reverse();
+            deferrals.reverse();
         }
-        let deferrals = found.into_iter().map(|row| self.deferral_of(row)).collect::<Result<_, _>>()?;
         Ok(Page { deferrals, has_more })
     }
 
@@ -256,11 +254,14 @@ impl Store {
                 insert_outcome!(tx, id, answer.status, packed, now);
             } else {
                 sqlx::query(
-                    "update deferral set cancel_requested = true
-                     where id = $1 and ($2 is null or tenant = $2) and state in ('batched', 'rescuing')",
+                    // `queued` again, if its batch was given up since the statement before this one.
+                    "update deferral set cancel_requested = true,
+                         rescue_due_at = case when state = 'queued' then $3 else rescue_due_at end
+                     where id = $1 and ($2 is null or tenant = $2) and state in ('queued', 'batched', 'rescuing')",
                 )
                 .bind(id)
                 .bind(scope.tenant())
+                .bind(now)
                 .execute(tx)
                 .await?;
             }
@@ -306,14 +307,25 @@ impl Store {
     }
 }
 
-const OLDER: &str = select_deferral!(
-    "where deferral.id < $1 and ($2 is null or deferral.tenant = $2) and ($3 is null or deferral.state = $3)
-       and ($4 is null or deferral.workload = $4) and ($5 is null or deferral.group_name = $5)
-     order by deferral.id desc limit $6"
-);
+/// A page in one direction and of one scope: with "all or this tenant" in one text, SQLite would look for a tenant's
+/// deferrals among everybody's.
+macro_rules! page {
+    ($scope:literal, $edge:literal, $order:literal) => {
+        select_deferral!(
+            "where ",
+            $scope,
+            " and ",
+            $edge,
+            " and ($3 is null or deferral.state = $3) and ($4 is null or deferral.workload = $4)
+                and ($5 is null or deferral.group_name = $5)
+              order by deferral.id ",
+            $order,
+            " limit $6"
+        )
+    };
+}
 
-const NEWER: &str = select_deferral!(
-    "where deferral.id > $1 and ($2 is null or deferral.tenant = $2) and ($3 is null or deferral.state = $3)
-       and ($4 is null or deferral.workload = $4) and ($5 is null or deferral.group_name = $5)
-     order by deferral.id limit $6"
-);
+const OLDER_OF_TENANT: &str = page!("deferral.tenant = $2", "deferral.id < $1", "desc");
+const NEWER_OF_TENANT: &str = page!("deferral.tenant = $2", "deferral.id > $1", "asc");
+const OLDER_OF_ALL: &str = page!("$2 is null", "deferral.id < $1", "desc");
+const NEWER_OF_ALL: &str = page!("$2 is null", "deferral.id > $1", "asc");

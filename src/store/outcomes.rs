@@ -1,15 +1,16 @@
 //! Outcomes: what came back is brought in once, in chunks, with its ledger entry in the same transaction.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use sqlx::{PgConnection, SqliteConnection};
+use sqlx::QueryBuilder;
 
 use crate::clock::Timestamp;
 use crate::domain::deferral::{Answer, Cost, ServedBy, State};
 use crate::domain::id::{BatchId, DeferralId};
 use crate::domain::usage::Tokens;
 use crate::store::engine::{read, write};
-use crate::store::packing::Packed;
+use crate::store::finish::{Final, Finish as _};
+use crate::store::packing::STRETCH_BYTES;
 use crate::store::{Store, StoreError};
 
 /// Writes what came back for one deferral, once.
@@ -57,6 +58,43 @@ macro_rules! insert_entry {
 }
 
 pub(super) use {insert_entry, insert_outcome};
+
+/// Takes members out of their batch, back into the queue or to be sent live, and notes the attempt.
+macro_rules! send_back {
+    ($tx:ident, $batch:expr, $returned:expr, $now:expr) => {
+        for some in $returned.chunks(RETURNED_ROWS) {
+            let mut update = QueryBuilder::new(
+                "update deferral set batch_id = null, queued_at = coalesce(column2, queued_at),
+                     state = case when column2 is null then 'rescuing' else 'queued' end,
+                     attempts = attempts + case when column2 is null then 1 else 0 end,
+                     rescue_due_at = case when column2 is null then ",
+            );
+            update.push_bind($now).push(" else rescue_due_at end from (");
+            update.push_values(some, |mut row, each| {
+                row.push_bind(each.id).push_bind(each.queued_at);
+            });
+            update.push(") as back where id = column1 and state = 'batched' and batch_id = ").push_bind($batch);
+            update.push(" returning id, attempts - case when state = 'rescuing' then 1 else 0 end");
+            let moved: Vec<(DeferralId, i32)> = update.build_query_as().fetch_all(&mut *$tx).await?;
+            if moved.is_empty() {
+                continue;
+            }
+            let came: HashMap<DeferralId, &Returned<'_>> = some.iter().map(|each| (each.id, each)).collect();
+            let mut insert =
+                QueryBuilder::new("insert into attempt (deferral_id, number, batch_id, result, detail, ended_at) ");
+            insert.push_values(moved, |mut row, (id, number)| {
+                let each = came.get(&id);
+                row.push_bind(id).push_bind(number).push_bind($batch);
+                row.push_bind(each.map(|each| each.result)).push_bind(each.and_then(|each| each.detail));
+                row.push_bind($now);
+            });
+            insert.push(" on conflict (deferral_id, number) do nothing").build().execute(&mut *$tx).await?;
+        }
+    };
+}
+
+/// Members that are sent back by one statement; far below the 32,766 parameters that SQLite allows.
+const RETURNED_ROWS: usize = 500;
 
 /// What is decided for one member of a batch.
 #[derive(Clone, Debug)]
@@ -145,20 +183,22 @@ impl Store {
         }))
     }
 
-    /// The member of the batch with this id, if it still waits for its result.
+    /// Those of these members of the batch that still wait for their result.
     ///
     /// # Errors
     /// If the store is unavailable.
-    pub async fn open_member(&self, batch: BatchId, id: DeferralId) -> Result<Option<Member>, StoreError> {
+    pub async fn open_members_among(&self, batch: BatchId, ids: &[DeferralId]) -> Result<Vec<Member>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         Ok(read!(self, tx => {
-            sqlx::query_as(
-                "select id, attempts, deadline_at, cancel_requested from deferral
-                 where batch_id = $1 and state = 'batched' and id = $2",
-            )
-            .bind(batch)
-            .bind(id)
-            .fetch_optional(tx)
-            .await?
+            let mut select = QueryBuilder::new("select id, attempts, deadline_at, cancel_requested from deferral");
+            select.push(" where state = 'batched' and batch_id = ").push_bind(batch).push(" and id in (");
+            let mut list = select.separated(", ");
+            for id in ids {
+                list.push_bind(*id);
+            }
+            select.push(")").build_query_as().fetch_all(tx).await?
         }))
     }
 
@@ -177,16 +217,26 @@ impl Store {
     ) -> Result<Vec<DeferralId>, StoreError> {
         let mut finals = Vec::new();
         let mut again = Vec::new();
+        let mut stretch = 0;
         let mut seen = HashSet::with_capacity(settlements.len());
         // Of a member that comes twice the first word counts.
         for Settlement { id, verdict } in settlements.iter().filter(|settlement| seen.insert(settlement.id)) {
             match verdict {
                 Verdict::Final { state, answer, bill } => {
                     let packed = self.pack(*id, &answer.body)?;
+                    stretch += answer.body.len();
+                    if stretch >= STRETCH_BYTES {
+                        stretch = 0;
+                        tokio::task::yield_now().await;
+                    }
                     finals.push(Final { id: *id, state: *state, status: answer.status, packed, bill: bill.as_ref() });
                 }
-                Verdict::Again { result, detail, queued_at } => again.push((*id, *result, detail, Some(*queued_at))),
-                Verdict::Rescue { result, detail } => again.push((*id, *result, detail, None)),
+                Verdict::Again { result, detail, queued_at } => {
+                    again.push(Returned { id: *id, result, detail: detail.as_deref(), queued_at: Some(*queued_at) });
+                }
+                Verdict::Rescue { result, detail } => {
+                    again.push(Returned { id: *id, result, detail: detail.as_deref(), queued_at: None });
+                }
             }
         }
         Ok(write!(self, tx => {
@@ -206,178 +256,18 @@ impl Store {
                     insert_entry!(tx, id, "late", ServedBy::Batch, bill, now);
                 }
             }
-            for (id, result, detail, queued_at) in again {
-                let number: Option<i32> = sqlx::query_scalar(
-                    "select attempts from deferral where id = $1 and batch_id = $2 and state = 'batched'",
-                )
-                .bind(id)
-                .bind(batch)
-                .fetch_optional(&mut *tx)
-                .await?;
-                let state = if queued_at.is_some() { State::Queued } else { State::Rescuing };
-                let moved = sqlx::query(
-                    "update deferral set state = $3, batch_id = null, queued_at = coalesce($4, queued_at),
-                         rescue_due_at = case when $3 = 'rescuing' then $5 else rescue_due_at end,
-                         attempts = attempts + case when $3 = 'rescuing' then 1 else 0 end
-                     where id = $1 and batch_id = $2 and state = 'batched'",
-                )
-                .bind(id)
-                .bind(batch)
-                .bind(state)
-                .bind(queued_at)
-                .bind(now)
-                .execute(&mut *tx)
-                .await?
-                .rows_affected() == 1;
-                if let Some(number) = number.filter(|_| moved) {
-                    sqlx::query(
-                        "insert into attempt (deferral_id, number, batch_id, result, detail, ended_at)
-                         values ($1, $2, $3, $4, $5, $6) on conflict (deferral_id, number) do nothing",
-                    )
-                    .bind(id)
-                    .bind(number)
-                    .bind(batch)
-                    .bind(result)
-                    .bind(detail)
-                    .bind(now)
-                    .execute(&mut *tx)
-                    .await?;
-                }
-            }
+            send_back!(tx, batch, again, now);
             fresh.into_iter().collect()
         }))
     }
 }
 
-struct Final<'a> {
+/// A member without a final result; to be sent live where it has no new place in the queue.
+struct Returned<'a> {
     id: DeferralId,
-    state: State,
-    status: u16,
-    packed: Packed,
-    bill: Option<&'a Bill>,
-}
-
-impl Final<'_> {
-    fn served_by(&self) -> Option<ServedBy> {
-        matches!(self.state, State::Succeeded | State::Failed).then_some(ServedBy::Batch)
-    }
-}
-
-/// Makes members final: state, outcome and entry.
-trait Finish {
-    async fn finish(
-        &mut self,
-        batch: BatchId,
-        finals: &[Final<'_>],
-        now: Timestamp,
-    ) -> Result<Vec<DeferralId>, sqlx::Error>;
-}
-
-impl Finish for SqliteConnection {
-    async fn finish(
-        &mut self,
-        batch: BatchId,
-        finals: &[Final<'_>],
-        now: Timestamp,
-    ) -> Result<Vec<DeferralId>, sqlx::Error> {
-        let mut fresh = Vec::with_capacity(finals.len());
-        for each in finals {
-            let changed = sqlx::query(
-                "update deferral set state = $3, completed_at = $4, served_by = $5, lane_id = null
-                 where id = $1 and batch_id = $2
-                   and (state = 'batched' or (state = 'rescuing' and $3 = 'succeeded'))",
-            )
-            .bind(each.id)
-            .bind(batch)
-            .bind(each.state)
-            .bind(now)
-            .bind(each.served_by())
-            .execute(&mut *self)
-            .await?
-            .rows_affected();
-            if changed == 1 {
-                fresh.push(each.id);
-                insert_outcome!(self, each.id, each.status, each.packed, now);
-                if let Some(bill) = each.bill {
-                    insert_entry!(self, each.id, "answer", ServedBy::Batch, bill, now);
-                }
-            }
-        }
-        Ok(fresh)
-    }
-}
-
-impl Finish for PgConnection {
-    async fn finish(
-        &mut self,
-        batch: BatchId,
-        finals: &[Final<'_>],
-        now: Timestamp,
-    ) -> Result<Vec<DeferralId>, sqlx::Error> {
-        fn column<'a, T>(finals: &[&'a Final<'a>], value: impl Fn(&'a Final<'a>) -> T) -> Vec<T> {
-            finals.iter().map(|each| value(each)).collect()
-        }
-        let all: Vec<&Final<'_>> = finals.iter().collect();
-        let changed: Vec<DeferralId> = sqlx::query_scalar(
-            "update deferral set state = done.state, completed_at = $5, served_by = done.served_by, lane_id = null
-             from unnest($2::uuid[], $3::text[], $4::text[]) as done (id, state, served_by)
-             where deferral.id = done.id and deferral.batch_id = $1
-               and (deferral.state = 'batched' or (deferral.state = 'rescuing' and done.state = 'succeeded'))
-             returning deferral.id",
-        )
-        .bind(batch)
-        .bind(column(&all, |each| each.id))
-        .bind(column(&all, |each| each.state.as_str()))
-        .bind(column(&all, |each| each.served_by().map(|_| "batch")))
-        .bind(now)
-        .fetch_all(&mut *self)
-        .await?;
-        let changed_set: HashSet<DeferralId> = changed.iter().copied().collect();
-        let fresh: Vec<&Final<'_>> = finals.iter().filter(|each| changed_set.contains(&each.id)).collect();
-        sqlx::query(
-            "insert into outcome (deferral_id, status, codec, body, received_at)
-             select id, status, codec, body, $5
-             from unnest($1::uuid[], $2::integer[], $3::smallint[], $4::bytea[]) as came (id, status, codec, body)
-             on conflict (deferral_id) do nothing",
-        )
-        .bind(column(&fresh, |each| each.id))
-        .bind(column(&fresh, |each| i32::from(each.status)))
-        .bind(column(&fresh, |each| each.packed.codec))
-        .bind(column(&fresh, |each| each.packed.body.as_slice()))
-        .bind(now)
-        .execute(&mut *self)
-        .await?;
-        let billed: Vec<(DeferralId, &Bill)> =
-            fresh.iter().filter_map(|each| each.bill.map(|bill| (each.id, bill))).collect();
-        let tokens = |class: fn(&Tokens) -> u64| -> Vec<i64> {
-            billed.iter().map(|(_, bill)| count(class(&bill.tokens))).collect()
-        };
-        sqlx::query(
-            "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
-                 output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd,
-                 live_nanousd)
-             select deferral.id, 'answer', tenant, workload, bill.model, 'batch', $10, input, output, write_5m, write_1h, reads,
-                 paid, live
-             from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-                 $8::bigint[], $9::bigint[])
-                 as bill (id, model, input, output, write_5m, write_1h, reads, paid, live)
-             join deferral on deferral.id = bill.id
-             on conflict (deferral_id, kind) do nothing",
-        )
-        .bind(billed.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-        .bind(billed.iter().map(|(_, bill)| bill.model.as_str()).collect::<Vec<_>>())
-        .bind(tokens(|tokens| tokens.input))
-        .bind(tokens(|tokens| tokens.output))
-        .bind(tokens(|tokens| tokens.cache_write_5m))
-        .bind(tokens(|tokens| tokens.cache_write_1h))
-        .bind(tokens(|tokens| tokens.cache_read))
-        .bind(billed.iter().map(|(_, bill)| bill.cost.map(|cost| cost.paid.0)).collect::<Vec<_>>())
-        .bind(billed.iter().map(|(_, bill)| bill.cost.map(|cost| cost.live_price.0)).collect::<Vec<_>>())
-        .bind(now)
-        .execute(&mut *self)
-        .await?;
-        Ok(changed)
-    }
+    result: &'static str,
+    detail: Option<&'a str>,
+    queued_at: Option<Timestamp>,
 }
 
 pub(super) fn count(tokens: u64) -> i64 {

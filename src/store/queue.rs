@@ -82,6 +82,22 @@ impl Store {
         Ok(QueueDepth(depth))
     }
 
+    /// Since when the oldest call waits that is queued.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn oldest_queued(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(read!(self, tx => {
+            sqlx::query_scalar(
+                "select min(head.at) from (
+                     select (select min(queued_at) from deferral where lane_id = lane.id and state = 'queued') as at
+                     from lane) as head",
+            )
+            .fetch_one(tx)
+            .await?
+        }))
+    }
+
     /// Makes due whatever is queued now, however short it has waited; on every replica.
     ///
     /// # Errors

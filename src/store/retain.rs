@@ -12,6 +12,8 @@ impl Store {
     /// If the store is unavailable.
     pub async fn forget_deferrals(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         Ok(write!(self, tx => {
+            // One at a time: between two statements another replica would change the choice, and leave parts behind.
+            sqlx::query(MARK_FORGETTING).bind(before).execute(&mut *tx).await?;
             // The parts go first, each by the same choice; the deferrals themselves last.
             for statement in [FORGET_PAYLOADS, FORGET_OUTCOMES, FORGET_ATTEMPTS] {
                 sqlx::query(statement).bind(before).bind(i64::from(limit)).execute(&mut *tx).await?;
@@ -55,6 +57,10 @@ impl Store {
         }))
     }
 }
+
+/// Whoever writes this row holds off the others until the end of its transaction: $1 before when is forgotten.
+const MARK_FORGETTING: &str =
+    "insert into mark (name, at) values ('forget', $1) on conflict (name) do update set at = excluded.at";
 
 /// The ids to forget: $1 before when, $2 how many.
 macro_rules! forget {

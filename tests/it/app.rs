@@ -92,7 +92,7 @@ impl Setup {
         let file = storage.folder().join("test.toml");
         std::fs::write(&file, &self.file).unwrap();
         let mut environment = self.environment;
-        environment.insert(variable("upstream.url"), simulator.url());
+        environment.entry(variable("upstream.url")).or_insert_with(|| simulator.url());
         environment.extend(storage.settings().map(|(key, value)| (variable(key), value)));
         let settings = Settings::load(&Sources { file: Some(file), environment }).unwrap().settings;
         let app = App::start(settings.clone(), clock.clone(), Workers::ByHand).await.unwrap();
@@ -124,7 +124,7 @@ pub(crate) struct TestApp {
     pub(crate) clock: Clock,
     journal: Journal,
     http: reqwest::Client,
-    /// Whether the provider was told to misbehave: then a call may be submitted more than once.
+    /// Whether the provider does not behave as usual: then a call may be submitted more than once, or refused.
     faulty: Cell<bool>,
 }
 
@@ -174,8 +174,13 @@ impl TestApp {
 
     /// Lets the provider misbehave.
     pub(crate) fn inject(&self, fault: Fault) {
-        self.faulty.set(true);
+        self.leave_books_unchecked();
         self.simulator.inject(fault);
+    }
+
+    /// In this test the provider's books need not agree with ours.
+    pub(crate) fn leave_books_unchecked(&self) {
+        self.faulty.set(true);
     }
 
     /// What has reached the provider.

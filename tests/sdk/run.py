@@ -80,7 +80,7 @@ def service(store: str, scratch: pathlib.Path):
         "OFFPEAK__BATCH__POLL_MAX": "500ms",
     }
     with (
-        process(["sim", "--listen", simulator, "--batch-time", "1s"], {}, f"http://{simulator}/", scratch / "sim.log"),
+        process(["sim", "--listen", simulator, "--batch-time", "300ms"], {}, f"http://{simulator}/", scratch / "sim.log"),
         process(["serve"], settings, f"http://{gateway}/healthz", scratch / "serve.log"),
     ):
         yield {"OFFPEAK_TEST_SIM_URL": f"http://{simulator}", "OFFPEAK_TEST_GATEWAY_URL": f"http://{gateway}"}

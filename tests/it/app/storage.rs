@@ -79,11 +79,6 @@ impl Storage {
         connected!(self, connection => sqlx::query_scalar(statement).fetch_one(&mut connection).await.unwrap())
     }
 
-    /// The texts of one column.
-    pub(crate) async fn texts(&self, statement: &'static str) -> Vec<String> {
-        connected!(self, connection => sqlx::query_scalar(statement).fetch_all(&mut connection).await.unwrap())
-    }
-
     /// Ids with a number each.
     pub(crate) async fn numbers(&self, statement: &'static str) -> Vec<(Uuid, i64)> {
         connected!(self, connection => sqlx::query_as(statement).fetch_all(&mut connection).await.unwrap())
@@ -91,6 +86,8 @@ impl Storage {
 
     /// Changes something behind the app's back.
     pub(crate) async fn change(&self, statement: &'static str) {
-        connected!(self, connection => drop(sqlx::query(statement).execute(&mut connection).await.unwrap()));
+        connected!(self, connection => {
+            sqlx::query(statement).execute(&mut connection).await.unwrap();
+        });
     }
 }

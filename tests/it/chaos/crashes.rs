@@ -10,7 +10,6 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http::Method;
 use offpeak::clock::{Clock, Timestamp};
 use offpeak::simulator::{Effect, Endpoint, Fault};
-use serde_json::Value;
 
 use super::replica::Replica;
 use super::stage::{Stage, until};
@@ -272,7 +271,7 @@ impl Story {
         equal("entries", entries as usize, billed..=billed);
         for ticket in tickets {
             let shown = stage.insist(|call| call(Method::GET, &format!("/deferred/{ticket}"))).await.expect(200).json();
-            if shown["status"] != Value::from(status) {
+            if shown["status"] != status {
                 faults.push(format!("{ticket} is {} instead of {status}", shown["status"]));
             }
         }

@@ -45,7 +45,7 @@ export function lasting(text) {
 }
 
 // Headers that belong to one connection or one moment, and the one that the gateway adds to each call.
-const OWN_HEADERS = new Set(['date', 'connection', 'keep-alive', 'transfer-encoding', 'x-defer-decision']);
+const OWN_HEADERS = new Set(['date', 'connection', 'keep-alive', 'transfer-encoding', 'content-length', 'x-defer-decision']);
 
 /** An answer as it can be compared: status, headers, text. */
 export async function exchange(response) {

@@ -2,8 +2,6 @@
 
 import re
 
-import httpx2
-
 from servers import GATEWAY, SIMULATOR
 
 # What differs from one answer to the next however it travelled: ids, times, and the origin that a URL starts with.
@@ -14,7 +12,7 @@ PASSING = [
 ]
 
 # Headers that belong to one connection or one moment, and the one that the gateway adds to each call.
-OWN_HEADERS = {"date", "connection", "keep-alive", "transfer-encoding", "x-defer-decision"}
+OWN_HEADERS = {"date", "host", "connection", "keep-alive", "transfer-encoding", "content-length", "x-defer-decision"}
 
 
 def lasting(text: str) -> str:
@@ -24,9 +22,9 @@ def lasting(text: str) -> str:
     return text
 
 
-def lasting_headers(headers: httpx2.Headers) -> dict[str, str]:
-    """An answer's headers without what passes, and without the lengths that depend on it."""
-    return {name: lasting(value) for name, value in headers.items() if name not in OWN_HEADERS}
+def lasting_headers(headers) -> dict[str, str]:
+    """Headers without what passes."""
+    return {name: lasting(value) for name, value in dict(headers).items() if name not in OWN_HEADERS}
 
 
 def exchange(response) -> tuple[int, dict[str, str], str]:

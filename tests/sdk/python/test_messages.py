@@ -46,8 +46,7 @@ def test_what_reaches_the_provider(direct, gateway, prompt, stream):
             **prompt, stream=stream, extra_headers={"x-own": "kept", "x-defer": "live", "x-defer-ref": "dropped"}
         )
         head, body = received(raw.headers["request-id"])
-        headers = {name: value for name, value in head.pop("headers") if name != "host"}
-        return {name: head[name] for name in ("method", "path", "query", "credential", "bytes")}, headers, body
+        return {name: head[name] for name in ("method", "path", "query", "credential")}, lasting_headers(head["headers"]), body
 
     (plain_head, plain_headers, plain_body), relayed = reached(direct), reached(gateway)
     for name in ("x-defer", "x-defer-ref"):

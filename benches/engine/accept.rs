@@ -1,0 +1,53 @@
+//! Accepting durably: the store's group commit beside a bare one.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::Bench;
+use crate::bare;
+use crate::calls::Texts;
+use crate::comparison::{Comparison, OFFPEAK, Report, Unit};
+use crate::database::Database;
+use crate::ours::Ours;
+
+/// Callers who wait for their ticket at a time.
+const CALLERS: [usize; 2] = [64, 256];
+
+/// Calls in one round: a second or two.
+const CALLS: usize = 40_000;
+
+/// Nobody listens there: accepting asks no upstream.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
+    for callers in CALLERS {
+        let mut row =
+            Comparison::new(bench.name(&format!("durable accept of 2 KB, {callers} callers")), Unit::PerSecond);
+        if !report.wants(row.name()) {
+            continue;
+        }
+        let texts = Arc::new(Texts::new()?);
+        for _ in 0..bench.options.rounds {
+            let database = fresh(bench).await?;
+            let took = bare::group_commit(&database, &texts, CALLS, callers).await?;
+            row.note("bare: group commit", CALLS as f64 / took.as_secs_f64());
+            bench.databases.drop(database).await?;
+            let database = fresh(bench).await?;
+            let ours = Arc::new(Ours::open(&database.url(), NOWHERE).await?);
+            let begin = Instant::now();
+            ours.accept(&texts, CALLS, callers).await?;
+            row.note(OFFPEAK, CALLS as f64 / begin.elapsed().as_secs_f64());
+            ours.store.close().await;
+            bench.databases.drop(database).await?;
+        }
+        report.add(row);
+    }
+    Ok(())
+}
+
+/// An empty database with the schema.
+async fn fresh(bench: &Bench<'_>) -> anyhow::Result<Database> {
+    let database = bench.databases.empty(bench.kind).await?;
+    Ours::open(&database.url(), NOWHERE).await?.store.close().await;
+    Ok(database)
+}

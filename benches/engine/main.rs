@@ -1,0 +1,101 @@
+//! `make bench`: how fast and how large the batch engine is, beside what the bare database does in the same run.
+//!
+//! Every row of the table is a [`comparison::Comparison`]: the first contender is the reference, the others are shown as ratios
+//! to it. A new row is a function that notes one figure of each contender per round, and a line in [`run`].
+
+mod accept;
+mod bare;
+mod calls;
+mod claim;
+mod comparison;
+mod database;
+mod fixture;
+mod flush;
+mod ingest;
+mod memory;
+mod ours;
+mod sink;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use comparison::Report;
+use database::{Databases, Kind};
+
+/// Measures the batch engine beside the bare database.
+#[derive(Parser)]
+pub(crate) struct Options {
+    /// Writes all figures to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measures only rows whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// How often each contender runs; the median counts.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Calls that are flushed, and results that are ingested.
+    #[arg(long, default_value_t = 100_000)]
+    calls: usize,
+    /// Puts ten million finished rows in the way of a claim instead of half a million.
+    #[arg(long)]
+    full: bool,
+    /// What `cargo bench` passes to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Set for the process whose memory is measured: what it does, on which store, with which upstream.
+    #[arg(long, hide = true, num_args = 3)]
+    child: Option<Vec<String>>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
+        .and_then(|runtime| runtime.block_on(run(&options)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            comparison::complain(&format!("bench: {error:?}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: &Options) -> anyhow::Result<()> {
+    if let Some([job, store, upstream]) = options.child.as_deref() {
+        return memory::child(job, store, upstream).await;
+    }
+    let databases = Databases::start().await?;
+    let mut report = Report::new(options.only.clone());
+    for kind in [Kind::Postgres, Kind::Sqlite] {
+        let bench = Bench { options, databases: &databases, kind };
+        accept::measure(&bench, &mut report).await?;
+        flush::measure(&bench, &mut report).await?;
+        ingest::measure(&bench, &mut report).await?;
+        memory::measure(&bench, &mut report).await?;
+        claim::measure(&bench, &mut report).await?;
+    }
+    match &options.json {
+        Some(path) => std::fs::write(path, report.json()).context("writing the figures"),
+        None => Ok(()),
+    }
+}
+
+/// What a row needs to measure itself on one engine.
+pub(crate) struct Bench<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) databases: &'a Databases,
+    pub(crate) kind: Kind,
+}
+
+impl Bench<'_> {
+    /// A row's name on this engine.
+    pub(crate) fn name(&self, what: &str) -> String {
+        format!("{what}, {}", self.kind.name())
+    }
+}

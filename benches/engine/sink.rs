@@ -1,0 +1,121 @@
+//! The sink: a provider that takes no time. It swallows creates, has ended every batch, and streams prepared results.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use http::{Method, Request, Response};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use offpeak::domain::id::DeferralId;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::calls::Texts;
+
+/// Results in one write: about as much as arrives at a time from afar.
+const LINES_AT_ONCE: usize = 32;
+
+/// A running sink; it stops when it is dropped.
+pub(crate) struct Sink {
+    url: String,
+    shared: Arc<Shared>,
+    _serving: JoinSet<()>,
+}
+
+struct Shared {
+    texts: Arc<Texts>,
+    batches: Mutex<HashMap<String, Arc<Vec<DeferralId>>>>,
+    made: Mutex<u32>,
+}
+
+impl Sink {
+    pub(crate) async fn start(texts: Arc<Texts>) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let shared = Arc::new(Shared { texts, batches: Mutex::default(), made: Mutex::default() });
+        let mut serving = JoinSet::new();
+        serving.spawn(accept(listener, Arc::clone(&shared)));
+        Ok(Self { url, shared, _serving: serving })
+    }
+
+    /// What to use as the provider's base URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Says whose results a batch has.
+    pub(crate) fn set_members(&self, batch: String, members: Vec<DeferralId>) {
+        let mut batches = self.shared.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.insert(batch, Arc::new(members));
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => if let Ok((socket, _)) = accepted {
+                let _ = socket.set_nodelay(true);
+                let shared = Arc::clone(&shared);
+                let service = service_fn(move |request| answer(Arc::clone(&shared), request));
+                connections.spawn(async move {
+                    // It ends when its client goes away.
+                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+                });
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, hyper::Error> {
+    let path = request.uri().path().trim_start_matches("/v1/messages/batches").trim_start_matches('/').to_owned();
+    if request.method() == Method::POST {
+        let mut body = request.into_body();
+        while let Some(frame) = body.frame().await {
+            frame?;
+        }
+        let mut made = shared.made.lock().unwrap_or_else(PoisonError::into_inner);
+        *made += 1;
+        return Ok(Response::new(batch(&format!("msgbatch_{made}"), "in_progress")));
+    }
+    match path.strip_suffix("/results") {
+        None => Ok(Response::new(batch(&path, "ended"))),
+        Some(id) => {
+            let batches = shared.batches.lock().unwrap_or_else(PoisonError::into_inner);
+            let members = batches.get(id).cloned().unwrap_or_default();
+            let texts = Arc::clone(&shared.texts);
+            let chunks = (0..members.len().div_ceil(LINES_AT_ONCE)).map(move |chunk| {
+                let begin = chunk * LINES_AT_ONCE;
+                let end = members.len().min(begin + LINES_AT_ONCE);
+                Ok(Frame::data(lines(&texts, begin, &members[begin..end])))
+            });
+            Ok(Response::new(StreamBody::new(stream::iter(chunks)).boxed_unsync()))
+        }
+    }
+}
+
+fn batch(id: &str, status: &str) -> UnsyncBoxBody<Bytes, Infallible> {
+    let text = format!(r#"{{"id":"{id}","type":"message_batch","processing_status":"{status}"}}"#);
+    Full::new(Bytes::from(text)).boxed_unsync()
+}
+
+/// Lines of results for some members.
+pub(crate) fn lines(texts: &Texts, first: usize, members: &[DeferralId]) -> Bytes {
+    let mut out = BytesMut::with_capacity(members.len() * 2_200);
+    for (index, id) in members.iter().enumerate() {
+        out.extend_from_slice(format!(r#"{{"custom_id":"{id}","result":{{"type":"succeeded","message":"#).as_bytes());
+        out.extend_from_slice(texts.answer(first + index).as_bytes());
+        out.extend_from_slice(b"}}\n");
+    }
+    out.freeze()
+}

@@ -1,0 +1,156 @@
+//! Metrics: what is counted as it happens, and what is measured when somebody asks.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The content type of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What is counted as it happens. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    calls: Family<Labels<2>, Counter>,
+    registry: Arc<Registry>,
+}
+
+/// What is measured when somebody asks.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// Calls that wait to be put into a batch; none where the store does not answer.
+    pub queued: Option<u64>,
+    /// How long the oldest of them waits.
+    pub oldest_queued: Option<Duration>,
+    /// Batches under way, by state.
+    pub batches: Vec<(&'static str, u64)>,
+    /// Credentials with which nothing is sent for the time being.
+    pub paused_lanes: u64,
+    /// Each worker's name, the time since an activation ended well, and failures in a row.
+    pub workers: Vec<(&'static str, Duration, u32)>,
+}
+
+/// Pairs of a name and a value.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+struct Labels<const N: usize>([(&'static str, &'static str); N]);
+
+impl<const N: usize> EncodeLabelSet for Labels<N> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.0.as_slice().encode(encoder)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let calls = Family::default();
+        let mut registry = Registry::with_prefix("offpeak");
+        registry.register("calls", "Calls to /v1/messages, by what became of them and why", calls.clone());
+        Self { calls, registry: registry.into() }
+    }
+}
+
+impl Metrics {
+    /// A call was decided over: `live`, `deferred` or `refused`, and why in a word.
+    pub fn decided(&self, decision: &'static str, reason: &'static str) {
+        self.calls.get_or_create(&Labels([("decision", decision), ("reason", reason)])).inc();
+    }
+
+    /// All of it in the OpenMetrics text format, which Prometheus reads.
+    pub fn text(&self, measured: &Measured) -> String {
+        let mut text = String::new();
+        let mut moment = Registry::with_prefix("offpeak");
+        register(&mut moment, measured);
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &moment);
+        let counted_from = text.trim_end_matches("# EOF\n").len();
+        text.truncate(counted_from);
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+fn register(registry: &mut Registry, measured: &Measured) {
+    let gauge = |value: u64| {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        gauge
+    };
+    if let Some(queued) = measured.queued {
+        registry.register("queued", "Calls that wait to be put into a batch", gauge(queued));
+        let oldest = Seconds::default();
+        oldest.set(measured.oldest_queued.unwrap_or_default().as_secs_f64());
+        registry.register("oldest_queued_seconds", "How long the oldest of them waits", oldest);
+        registry.register("paused_lanes", "Credentials with which nothing is sent now", gauge(measured.paused_lanes));
+        let batches: Family<Labels<1>, Gauge> = Family::default();
+        for (state, count) in &measured.batches {
+            batches.get_or_create(&Labels([("state", state)])).set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+        registry.register("batches", "Batches under way, by state", batches);
+    }
+    let successes: Family<Labels<1>, Seconds> = Family::default();
+    let failures: Family<Labels<1>, Gauge> = Family::default();
+    for (worker, since_success, failed) in &measured.workers {
+        successes.get_or_create(&Labels([("worker", worker)])).set(since_success.as_secs_f64());
+        failures.get_or_create(&Labels([("worker", worker)])).set(i64::from(*failed));
+    }
+    registry.register("worker_success_age_seconds", "Time since an activation ended well", successes);
+    registry.register("worker_failures", "Activations in a row that have failed", failures);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_labels_are_what_dashboards_rely_on() {
+        let metrics = Metrics::default();
+        metrics.decided("live", "no-rule");
+        metrics.decided("live", "no-rule");
+        let measured = Measured {
+            queued: Some(3),
+            oldest_queued: Some(Duration::from_millis(1_500)),
+            batches: vec![("submitted", 2)],
+            paused_lanes: 1,
+            workers: vec![("poll", Duration::from_secs(4), 0)],
+        };
+        insta::assert_snapshot!(metrics.text(&measured), @r##"
+        # HELP offpeak_queued Calls that wait to be put into a batch.
+        # TYPE offpeak_queued gauge
+        offpeak_queued 3
+        # HELP offpeak_oldest_queued_seconds How long the oldest of them waits.
+        # TYPE offpeak_oldest_queued_seconds gauge
+        offpeak_oldest_queued_seconds 1.5
+        # HELP offpeak_paused_lanes Credentials with which nothing is sent now.
+        # TYPE offpeak_paused_lanes gauge
+        offpeak_paused_lanes 1
+        # HELP offpeak_batches Batches under way, by state.
+        # TYPE offpeak_batches gauge
+        offpeak_batches{state="submitted"} 2
+        # HELP offpeak_worker_success_age_seconds Time since an activation ended well.
+        # TYPE offpeak_worker_success_age_seconds gauge
+        offpeak_worker_success_age_seconds{worker="poll"} 4.0
+        # HELP offpeak_worker_failures Activations in a row that have failed.
+        # TYPE offpeak_worker_failures gauge
+        offpeak_worker_failures{worker="poll"} 0
+        # HELP offpeak_calls Calls to /v1/messages, by what became of them and why.
+        # TYPE offpeak_calls counter
+        offpeak_calls_total{decision="live",reason="no-rule"} 2
+        # EOF
+        "##);
+    }
+
+    #[test]
+    fn without_a_store_the_rest_is_still_told() {
+        let workers = vec![("poll", Duration::ZERO, 0)];
+        let text = Metrics::default().text(&Measured { workers, ..Measured::default() });
+        assert!(!text.contains("offpeak_queued") && text.contains("offpeak_worker_failures"), "{text}");
+    }
+}

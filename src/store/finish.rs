@@ -1,0 +1,189 @@
+//! Finishing: members of a batch become final, with their outcomes and entries, many in one statement.
+
+use std::collections::HashSet;
+
+use sqlx::{PgConnection, QueryBuilder, SqliteConnection};
+
+use crate::clock::Timestamp;
+use crate::domain::deferral::{ServedBy, State};
+use crate::domain::id::{BatchId, DeferralId};
+use crate::domain::usage::Tokens;
+use crate::store::outcomes::{Bill, count};
+use crate::store::packing::Packed;
+
+/// Rows in one statement on SQLite: each statement is a walk to the connection's thread and back.
+const SQLITE_ROWS: usize = 100;
+
+/// A member with its last word, packed.
+pub(super) struct Final<'a> {
+    pub(super) id: DeferralId,
+    pub(super) state: State,
+    pub(super) status: u16,
+    pub(super) packed: Packed,
+    pub(super) bill: Option<&'a Bill>,
+}
+
+impl Final<'_> {
+    fn served_by(&self) -> Option<ServedBy> {
+        matches!(self.state, State::Succeeded | State::Failed).then_some(ServedBy::Batch)
+    }
+}
+
+/// Makes members final; says which were not before.
+pub(super) trait Finish {
+    async fn finish(
+        &mut self,
+        batch: BatchId,
+        finals: &[Final<'_>],
+        now: Timestamp,
+    ) -> Result<Vec<DeferralId>, sqlx::Error>;
+}
+
+impl Finish for SqliteConnection {
+    async fn finish(
+        &mut self,
+        batch: BatchId,
+        finals: &[Final<'_>],
+        now: Timestamp,
+    ) -> Result<Vec<DeferralId>, sqlx::Error> {
+        let mut changed = Vec::with_capacity(finals.len());
+        for some in finals.chunks(SQLITE_ROWS) {
+            let mut update =
+                QueryBuilder::new("update deferral set state = column2, served_by = column3, lane_id = null");
+            update.push(", completed_at = ").push_bind(now).push(" from (");
+            update.push_values(some, |mut row, each| {
+                row.push_bind(each.id).push_bind(each.state).push_bind(each.served_by());
+            });
+            update.push(") where id = column1 and batch_id = ").push_bind(batch);
+            update.push(" and (state = 'batched' or (state = 'rescuing' and column2 = 'succeeded')) returning id");
+            let fresh: Vec<DeferralId> = update.build_query_scalar().fetch_all(&mut *self).await?;
+            let is_fresh: HashSet<DeferralId> = fresh.iter().copied().collect();
+            let came: Vec<&Final<'_>> = some.iter().filter(|each| is_fresh.contains(&each.id)).collect();
+            insert_outcomes(self, &came, now).await?;
+            insert_entries(self, &came, now).await?;
+            changed.extend(fresh);
+        }
+        Ok(changed)
+    }
+}
+
+impl Finish for PgConnection {
+    async fn finish(
+        &mut self,
+        batch: BatchId,
+        finals: &[Final<'_>],
+        now: Timestamp,
+    ) -> Result<Vec<DeferralId>, sqlx::Error> {
+        fn column<'a, T>(finals: &[&'a Final<'a>], value: impl Fn(&'a Final<'a>) -> T) -> Vec<T> {
+            finals.iter().map(|each| value(each)).collect()
+        }
+        let all: Vec<&Final<'_>> = finals.iter().collect();
+        let changed: Vec<DeferralId> = sqlx::query_scalar(
+            "update deferral set state = done.state, completed_at = $5, served_by = done.served_by, lane_id = null
+             from unnest($2::uuid[], $3::text[], $4::text[]) as done (id, state, served_by)
+             where deferral.id = done.id and deferral.batch_id = $1
+               and (deferral.state = 'batched' or (deferral.state = 'rescuing' and done.state = 'succeeded'))
+             returning deferral.id",
+        )
+        .bind(batch)
+        .bind(column(&all, |each| each.id))
+        .bind(column(&all, |each| each.state.as_str()))
+        .bind(column(&all, |each| each.served_by().map(|_| "batch")))
+        .bind(now)
+        .fetch_all(&mut *self)
+        .await?;
+        let changed_set: HashSet<DeferralId> = changed.iter().copied().collect();
+        let fresh: Vec<&Final<'_>> = finals.iter().filter(|each| changed_set.contains(&each.id)).collect();
+        sqlx::query(
+            "insert into outcome (deferral_id, status, codec, body, received_at)
+             select id, status, codec, body, $5
+             from unnest($1::uuid[], $2::integer[], $3::smallint[], $4::bytea[]) as came (id, status, codec, body)
+             on conflict (deferral_id) do nothing",
+        )
+        .bind(column(&fresh, |each| each.id))
+        .bind(column(&fresh, |each| i32::from(each.status)))
+        .bind(column(&fresh, |each| each.packed.codec))
+        .bind(column(&fresh, |each| each.packed.body.as_slice()))
+        .bind(now)
+        .execute(&mut *self)
+        .await?;
+        let billed: Vec<(DeferralId, &Bill)> =
+            fresh.iter().filter_map(|each| each.bill.map(|bill| (each.id, bill))).collect();
+        let tokens = |class: fn(&Tokens) -> u64| -> Vec<i64> {
+            billed.iter().map(|(_, bill)| count(class(&bill.tokens))).collect()
+        };
+        sqlx::query(
+            "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
+                 output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd,
+                 live_nanousd)
+             select deferral.id, 'answer', tenant, workload, bill.model, 'batch', $10, input, output, write_5m, write_1h, reads,
+                 paid, live
+             from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+                 $8::bigint[], $9::bigint[])
+                 as bill (id, model, input, output, write_5m, write_1h, reads, paid, live)
+             join deferral on deferral.id = bill.id
+             on conflict (deferral_id, kind) do nothing",
+        )
+        .bind(billed.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+        .bind(billed.iter().map(|(_, bill)| bill.model.as_str()).collect::<Vec<_>>())
+        .bind(tokens(|tokens| tokens.input))
+        .bind(tokens(|tokens| tokens.output))
+        .bind(tokens(|tokens| tokens.cache_write_5m))
+        .bind(tokens(|tokens| tokens.cache_write_1h))
+        .bind(tokens(|tokens| tokens.cache_read))
+        .bind(billed.iter().map(|(_, bill)| bill.cost.map(|cost| cost.paid.0)).collect::<Vec<_>>())
+        .bind(billed.iter().map(|(_, bill)| bill.cost.map(|cost| cost.live_price.0)).collect::<Vec<_>>())
+        .bind(now)
+        .execute(&mut *self)
+        .await?;
+        Ok(changed)
+    }
+}
+
+/// The outcomes of members that are final now, on SQLite.
+async fn insert_outcomes(
+    connection: &mut SqliteConnection,
+    finals: &[&Final<'_>],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    if finals.is_empty() {
+        return Ok(());
+    }
+    let mut insert = QueryBuilder::new("insert into outcome (deferral_id, status, codec, body, received_at) ");
+    insert.push_values(finals, |mut row, each| {
+        row.push_bind(each.id).push_bind(i32::from(each.status));
+        row.push_bind(each.packed.codec).push_bind(each.packed.body.as_slice()).push_bind(now);
+    });
+    insert.push(" on conflict (deferral_id) do nothing").build().execute(connection).await.map(drop)
+}
+
+/// Their lines of the ledger.
+async fn insert_entries(
+    connection: &mut SqliteConnection,
+    finals: &[&Final<'_>],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let billed: Vec<(DeferralId, &Bill)> =
+        finals.iter().filter_map(|each| each.bill.map(|bill| (each.id, bill))).collect();
+    if billed.is_empty() {
+        return Ok(());
+    }
+    let mut insert = QueryBuilder::new(
+        "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
+             output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd,
+             live_nanousd)
+         select id, 'answer', tenant, workload, column2, 'batch', ",
+    );
+    insert.push_bind(now);
+    insert.push(", column3, column4, column5, column6, column7, column8, column9 from (");
+    insert.push_values(billed, |mut row, (id, bill)| {
+        row.push_bind(id).push_bind(&bill.model);
+        row.push_bind(count(bill.tokens.input)).push_bind(count(bill.tokens.output));
+        row.push_bind(count(bill.tokens.cache_write_5m)).push_bind(count(bill.tokens.cache_write_1h));
+        row.push_bind(count(bill.tokens.cache_read));
+        row.push_bind(bill.cost.map(|cost| cost.paid)).push_bind(bill.cost.map(|cost| cost.live_price));
+    });
+    // Without a condition of its own the select would take the next `on` for one.
+    insert.push(") join deferral on id = column1 where true on conflict (deferral_id, kind) do nothing");
+    insert.build().execute(connection).await.map(drop)
+}

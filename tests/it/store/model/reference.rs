@@ -1,0 +1,267 @@
+//! What the store should be, in the plainest words: two maps and loops over them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use offpeak::clock::Timestamp;
+use offpeak::domain::batch::BatchState;
+use offpeak::domain::deferral::State;
+
+use super::Word;
+use crate::it::store::fixture::provider_id;
+use crate::it::store::transitions::Move;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+#[derive(Debug)]
+struct Call {
+    key: Option<u8>,
+    body: u8,
+    state: State,
+    queued_at: Timestamp,
+    batch: Option<u128>,
+    attempts: u32,
+    cancel_requested: bool,
+    completed_at: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    state: BatchState,
+    due: Timestamp,
+    item_count: usize,
+    is_submitted: bool,
+}
+
+/// A call as the store shows it.
+#[derive(Debug, PartialEq)]
+pub(super) struct SeenCall {
+    pub(super) number: u128,
+    pub(super) state: State,
+    pub(super) attempts: u32,
+    pub(super) cancel_requested: bool,
+    pub(super) completed_at: Option<Timestamp>,
+    pub(super) provider_id: Option<String>,
+    pub(super) has_answer: bool,
+    pub(super) has_cost: bool,
+}
+
+/// A batch as the store shows it, with the calls that are still open in it.
+#[derive(Debug, PartialEq)]
+pub(super) struct SeenBatch {
+    pub(super) number: u128,
+    pub(super) state: BatchState,
+    pub(super) provider_id: Option<String>,
+    pub(super) item_count: usize,
+    pub(super) members: Vec<u128>,
+}
+
+/// All that can be seen, in the order of numbers.
+#[derive(Debug, PartialEq)]
+pub(super) struct Picture {
+    pub(super) calls: Vec<SeenCall>,
+    pub(super) batches: Vec<SeenBatch>,
+    pub(super) queued: usize,
+    pub(super) tries: usize,
+}
+
+/// Calls and batches by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Reference {
+    calls: BTreeMap<u128, Call>,
+    batches: BTreeMap<u128, Batch>,
+    calls_made: u128,
+    batches_made: u128,
+    tries: usize,
+}
+
+impl Reference {
+    pub(super) fn next_call(&mut self) -> u128 {
+        self.calls_made += 1;
+        self.calls_made
+    }
+
+    pub(super) fn next_batch(&mut self) -> u128 {
+        self.batches_made += 1;
+        self.batches_made
+    }
+
+    pub(super) fn numbers(&self) -> Vec<u128> {
+        self.calls.keys().copied().collect()
+    }
+
+    /// Whose number the caller gets; `None` if the key is taken.
+    pub(super) fn accept(
+        &mut self,
+        number: u128,
+        key: Option<u8>,
+        body: u8,
+        is_retry: bool,
+        now: Timestamp,
+    ) -> Option<u128> {
+        if let Some((holder, call)) = self.calls.iter().find(|(_, call)| key.is_some() && call.key == key) {
+            return (call.body == body).then_some(*holder);
+        }
+        if key.is_none() && is_retry {
+            let attaches = |call: &Call| {
+                let is_recent = call.completed_at.is_none_or(|completed| completed > now.minus(HOUR));
+                call.body == body && call.state != State::Canceled && is_recent
+            };
+            if let Some((twin, _)) = self.calls.iter().rev().find(|(_, call)| attaches(call)) {
+                return Some(*twin);
+            }
+        }
+        let call = Call {
+            key,
+            body,
+            state: State::Queued,
+            queued_at: now,
+            batch: None,
+            attempts: 0,
+            cancel_requested: false,
+            completed_at: None,
+        };
+        self.calls.insert(number, call);
+        Some(number)
+    }
+
+    pub(super) fn build(&mut self, number: u128, requests: usize, now: Timestamp, due: Timestamp) -> Option<usize> {
+        let is_due = |call: &Call| call.state == State::Queued && call.queued_at <= now && !call.cancel_requested;
+        let mut queue: Vec<_> = self.calls.iter_mut().filter(|(_, call)| is_due(call)).collect();
+        queue.sort_by_key(|(number, call)| (call.queued_at, **number));
+        let item_count = queue.len().min(requests);
+        for (_, call) in queue.into_iter().take(requests) {
+            (call.state, call.batch, call.attempts) = (State::Batched, Some(number), call.attempts + 1);
+        }
+        if item_count == 0 {
+            return None;
+        }
+        self.batches.insert(number, Batch { state: BatchState::Building, due, item_count, is_submitted: false });
+        Some(item_count)
+    }
+
+    pub(super) fn claim(&mut self, state: BatchState, now: Timestamp, until: Timestamp) -> Vec<u128> {
+        let due = self.batches.iter_mut().filter(|(_, batch)| batch.state == state && batch.due <= now);
+        due.map(|(number, batch)| {
+            batch.due = until;
+            *number
+        })
+        .collect()
+    }
+
+    /// Makes a move by whoever holds the batch; false where it is refused.
+    pub(super) fn make(&mut self, step: Move, number: u128, now: Timestamp) -> bool {
+        let members = self.members(number);
+        let batch = self.batches.get_mut(&number).expect("a batch");
+        let to = match (step, batch.state) {
+            (Move::Ingested, BatchState::Ended) if members.is_empty() => Some(BatchState::Ingested),
+            (Move::Split, _) if batch.item_count == 1 => None,
+            // A batch whose members have all become final is not sent.
+            (Move::Sending, _) if members.is_empty() => None,
+            (step, from) => step.leads_to(from),
+        };
+        let Some(to) = to else { return false };
+        batch.state = to;
+        batch.is_submitted |= step == Move::Submitted;
+        if !matches!(step, Move::Sending | Move::Ingested | Move::Void | Move::Split) {
+            batch.due = now;
+        }
+        match step {
+            Move::Sending => batch.item_count = members.len(),
+            Move::Void => {
+                for member in members {
+                    let call = self.calls.get_mut(&member).expect("a call");
+                    (call.state, call.batch, call.attempts) = (State::Queued, None, call.attempts - 1);
+                }
+            }
+            Move::Split => {
+                let (first, second) = members.split_at(members.len().div_ceil(2));
+                for (half, members) in [(number * 1_000_000, first), (number * 1_000_000 + 1, second)] {
+                    self.make_half(half, members, now);
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn make_half(&mut self, number: u128, members: &[u128], due: Timestamp) {
+        for member in members {
+            self.calls.get_mut(member).expect("a call").batch = Some(number);
+        }
+        if !members.is_empty() {
+            let half = Batch { state: BatchState::Building, due, item_count: members.len(), is_submitted: false };
+            self.batches.insert(number, half);
+        }
+    }
+
+    /// Which calls became final.
+    pub(super) fn settle(&mut self, batch: u128, verdicts: &[(u128, Word)], now: Timestamp) -> Vec<u128> {
+        let mut fresh = Vec::new();
+        let mut heard = HashSet::new();
+        for (number, word) in verdicts.iter().filter(|(number, _)| heard.insert(*number)) {
+            let call = self.calls.get_mut(number).expect("a call");
+            if call.state != State::Batched || call.batch != Some(batch) {
+                continue;
+            }
+            call.state = match word {
+                Word::Succeeded => State::Succeeded,
+                Word::Failed => State::Failed,
+                Word::Canceled => State::Canceled,
+                Word::Again { .. } => State::Queued,
+            };
+            if call.state == State::Queued {
+                (call.batch, call.queued_at) = (None, word.queued_at(now));
+                self.tries += 1;
+            } else {
+                call.completed_at = Some(now);
+                fresh.push(*number);
+            }
+        }
+        fresh.sort_unstable();
+        fresh
+    }
+
+    pub(super) fn cancel(&mut self, number: u128, now: Timestamp) {
+        let call = self.calls.get_mut(&number).expect("a call");
+        if call.state == State::Queued {
+            (call.state, call.completed_at) = (State::Canceled, Some(now));
+            call.cancel_requested = true;
+        }
+        if call.state == State::Batched {
+            call.cancel_requested = true;
+        }
+    }
+
+    pub(super) fn picture(&self) -> Picture {
+        let calls = self.calls.iter().map(|(number, call)| SeenCall {
+            number: *number,
+            state: call.state,
+            attempts: call.attempts,
+            cancel_requested: call.cancel_requested,
+            completed_at: call.completed_at,
+            provider_id: call.batch.filter(|batch| self.batches[batch].is_submitted).map(provider_id),
+            has_answer: call.state.is_final(),
+            has_cost: call.state == State::Succeeded,
+        });
+        let batches = self.batches.iter().map(|(number, batch)| SeenBatch {
+            number: *number,
+            state: batch.state,
+            provider_id: batch.is_submitted.then(|| provider_id(*number)),
+            item_count: batch.item_count,
+            members: self.members(*number),
+        });
+        Picture {
+            calls: calls.collect(),
+            batches: batches.collect(),
+            queued: self.calls.values().filter(|call| call.state == State::Queued).count(),
+            tries: self.tries,
+        }
+    }
+
+    /// The calls that are open in a batch.
+    fn members(&self, number: u128) -> Vec<u128> {
+        let is_open = |call: &Call| call.state == State::Batched && call.batch == Some(number);
+        self.calls.iter().filter(|(_, call)| is_open(call)).map(|(number, _)| *number).collect()
+    }
+}

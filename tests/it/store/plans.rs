@@ -1,0 +1,253 @@
+//! Query plans: with a long history behind them, the statements of every minute find their rows by an index.
+//!
+//! The statements are not repeated here, they are overheard: PostgreSQL is told to explain whatever it executes and to
+//! send that along; on SQLite each text that sqlx logs is explained afterwards.
+
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use offpeak::clock::Timestamp;
+use offpeak::domain::batch::BatchState;
+use offpeak::domain::deferral::Answer;
+use offpeak::store::{Accepted, Filter, NewDeferral, PageCursor, Scope, Store};
+use sqlx::{AssertSqlSafe, Row as _};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+use super::fixture::{AMPLE, Fixture, LEASE, NOW, Raw, again, batch_id, call, id, lane, lane_id, succeeded};
+
+on_both_engines! {
+    every_statement_finds_its_rows_by_an_index,
+}
+
+/// 20,000 deferrals of another tenant and 2,000 batches, all of them done long ago; a second apart.
+const HISTORY_SQLITE: &str = "
+    insert into deferral (id, tenant, state, model, body_hash, body_bytes, accepted_at, deadline_at, queued_at,
+        batch_id, attempts, completed_at, served_by)
+    with recursive number (n) as (select 1 union all select n + 1 from number where n < 20000)
+    select randomblob(16), 'big', 'succeeded', 'm', randomblob(32), 2000, 1700000000000 + n * 1000,
+        1800000000000, 1700000000000 + n * 1000, randomblob(16), 1, 1700000000000 + n * 1000, 'batch' from number;
+    insert into payload (deferral_id, codec, body) select id, 1, randomblob(100) from deferral;
+    insert into outcome (deferral_id, status, codec, body, received_at)
+    select id, 200, 1, randomblob(100), completed_at from deferral;
+    insert into attempt (deferral_id, number, result, ended_at) select id, 1, 'expired', completed_at from deferral;
+    insert into entry (deferral_id, kind, tenant, model, served_by, settled_at, input_tokens, output_tokens,
+        cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens)
+    select id, 'answer', tenant, model, 'batch', completed_at, 1, 1, 0, 0, 0 from deferral;
+    insert into batch (id, lane_id, tenant, state, provider_id, item_count, item_bytes, built_at, sent_at, due_at, fence)
+    with recursive number (n) as (select 1 union all select n + 1 from number where n < 2000)
+    select randomblob(16), randomblob(16), 'big', 'ingested', 'msgbatch_old_' || n, 10, 20000, 1700000000000,
+        1700000000000, 1700000000000, 1 from number";
+
+const HISTORY_POSTGRES: &str = "
+    insert into deferral (id, tenant, state, model, body_hash, body_bytes, accepted_at, deadline_at, queued_at,
+        batch_id, attempts, completed_at, served_by)
+    select gen_random_uuid(), 'big', 'succeeded', 'm', sha256(n::text::bytea), 2000, to_timestamp(1700000000 + n),
+        to_timestamp(1800000000), to_timestamp(1700000000 + n), gen_random_uuid(), 1, to_timestamp(1700000000 + n),
+        'batch' from generate_series(1, 20000) as n;
+    insert into payload (deferral_id, codec, body) select id, 1, body_hash from deferral;
+    insert into outcome (deferral_id, status, codec, body, received_at)
+    select id, 200, 1, body_hash, completed_at from deferral;
+    insert into attempt (deferral_id, number, result, ended_at) select id, 1, 'expired', completed_at from deferral;
+    insert into entry (deferral_id, kind, tenant, model, served_by, settled_at, input_tokens, output_tokens,
+        cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens)
+    select id, 'answer', tenant, model, 'batch', completed_at, 1, 1, 0, 0, 0 from deferral;
+    insert into batch (id, lane_id, tenant, state, provider_id, item_count, item_bytes, built_at, sent_at, due_at, fence)
+    select gen_random_uuid(), gen_random_uuid(), 'big', 'ingested', 'msgbatch_old_' || n, 10, 20000,
+        to_timestamp(1700000000), to_timestamp(1700000000), to_timestamp(1700000000), 1
+    from generate_series(1, 2000) as n;
+    analyze";
+
+/// Tables that grow with every call; the others stay small.
+const LARGE: [&str; 6] = ["deferral", "batch", "payload", "outcome", "attempt", "entry"];
+
+/// Indexes that hold only what is open, so that reading one from end to end is fine.
+const OF_OPEN_ROWS: [&str; 4] = ["deferral_queued", "deferral_batched", "deferral_open", "batch_lane"];
+
+async fn every_statement_finds_its_rows_by_an_index(db: Fixture) {
+    if !is_alone() {
+        return;
+    }
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Ear)).expect("nobody else listens");
+    let store = match &db.raw {
+        Raw::Sqlite(_) => db.store.clone(),
+        Raw::Postgres(_) => db.explaining().await,
+    };
+    let ear = Overhearing { db, store };
+    ear.db.raw.run(if matches!(ear.db.raw, Raw::Sqlite(_)) { HISTORY_SQLITE } else { HISTORY_POSTGRES }).await;
+    heard();
+    queue_and_batches(&ear).await;
+    results(&ear).await;
+    callers_and_retention(&ear).await;
+}
+
+async fn queue_and_batches(ear: &Overhearing) {
+    let (store, later) = (&ear.store, NOW.plus(LEASE));
+    ear.db.accept((1..=300).map(call)).await;
+    if matches!(ear.db.raw, Raw::Postgres(_)) {
+        // As autovacuum does by itself; SQLite goes without.
+        ear.db.raw.run("analyze").await;
+    }
+    heard();
+    let retry = NewDeferral { id: id(301), is_retry: true, ..call(1) };
+    assert_eq!(store.accept(retry).await.unwrap(), Accepted::Existing(id(1)));
+    ear.expect("looking for a twin", "deferral_body").await;
+    let keyed = |number| NewDeferral { idempotency_key: Some("k".to_owned()), ..call(number) };
+    assert_eq!(store.accept(keyed(302)).await.unwrap(), Accepted::Fresh);
+    assert_eq!(store.accept(keyed(303)).await.unwrap(), Accepted::KeyTaken);
+    ear.expect("looking for a key", "deferral_idempotency").await;
+
+    assert_eq!(store.backlog(later, 100).await.unwrap()[0].count, 100);
+    ear.expect("the head of the backlog", "deferral_queued").await;
+    store.queue_depth().await.unwrap();
+    ear.expect("the depth of the queue", "deferral_queued").await;
+
+    let limits = offpeak::store::Limits { requests: 10, ..AMPLE };
+    for number in 1..=4 {
+        let built = store.build_batch(batch_id(number), lane_id(&lane()), limits, later, Duration::ZERO).await.unwrap();
+        assert_eq!(built.unwrap().item_count, 10);
+    }
+    ear.expect("building a batch", "deferral_queued").await;
+    let claims: Vec<_> = store.claim_batches(BatchState::Building, later, LEASE, 9).await.unwrap();
+    assert_eq!(claims.len(), 4);
+    ear.expect("claiming batches", "batch_due").await;
+    store.batch_items(claims[0].claim.batch, None).await.unwrap();
+    ear.expect("the items of a batch", "deferral_batched").await;
+    assert!(store.batch_void(claims[0].claim).await.unwrap());
+    assert!(store.batch_split(claims[1].claim, [batch_id(50), batch_id(51)], later, later).await.unwrap());
+    ear.expect("a batch that is not sent", "deferral_batched").await;
+    assert!(store.batch_sending(claims[2].claim, later).await.unwrap().is_some());
+    assert!(store.batch_submitted(claims[2].claim, "msgbatch_new", false, later, later).await.unwrap());
+    ear.expect("a batch that is sent", "batch_provider_id_key|sqlite_autoindex_batch_2").await;
+    assert!(store.batch_ended(claims[2].claim, later).await.unwrap());
+    assert!(!store.batch_ingested(claims[2].claim, later).await.unwrap());
+    ear.expect("a batch that has ended", "deferral_batched").await;
+}
+
+async fn results(ear: &Overhearing) {
+    let (store, later) = (&ear.store, NOW.plus(LEASE));
+    let ended = store.claim_batches(BatchState::Ended, later, LEASE, 9).await.unwrap()[0].claim.batch;
+    ear.expect("claiming batches", "batch_due").await;
+    let members = store.open_members(ended, None, 100).await.unwrap();
+    ear.expect("open members", "deferral_batched").await;
+    let two = [members[0].id, members[1].id];
+    assert_eq!(store.open_members_among(ended, &two).await.unwrap().len(), 2);
+    ear.expect("open members among some", "deferral_batched|deferral_pkey|sqlite_autoindex_deferral_1").await;
+    let mut chunk: Vec<_> = members.iter().map(|member| succeeded(member.id)).collect();
+    chunk.push(again(members[9].id, later));
+    chunk.swap_remove(9);
+    assert_eq!(store.settle(ended, &chunk, later).await.unwrap().len(), 9);
+    ear.expect("settling", "deferral_pkey|sqlite_autoindex_deferral_1").await;
+}
+
+async fn callers_and_retention(ear: &Overhearing) {
+    let (store, scope) = (&ear.store, Scope::Tenant("tenant".to_owned()));
+    let grouped = Filter { group: Some("none".to_owned()), ..Filter::default() };
+    for (cursor, filter) in [
+        (PageCursor::Newest, Filter::default()),
+        (PageCursor::After(id(100)), Filter::default()),
+        (PageCursor::Before(id(100)), Filter::default()),
+        (PageCursor::Newest, grouped),
+    ] {
+        store.page(&scope, &filter, cursor, 20).await.unwrap();
+        ear.expect("a tenant's page", "deferral_tenant").await;
+    }
+    store.cancel(id(200), &scope, &Answer::canceled(id(200)), NOW).await.unwrap().expect("a deferral");
+    ear.expect("canceling", "deferral_pkey|deferral_tenant|sqlite_autoindex_deferral_1").await;
+    let before = Timestamp::from_millis(1_700_000_011_000);
+    assert_eq!(store.forget_deferrals(before, 100).await.unwrap(), 10);
+    ear.expect("forgetting deferrals", "deferral_completed").await;
+    assert_eq!(store.forget_lanes(NOW.plus(Duration::from_secs(86_400))).await.unwrap(), 0);
+    ear.expect("forgetting lanes", "deferral_open").await;
+}
+
+/// A store whose statements are overheard.
+struct Overhearing {
+    db: Fixture,
+    store: Store,
+}
+
+impl Overhearing {
+    /// Whatever was done since the last time has read no large table from end to end, and has used this index, or one of these.
+    async fn expect(&self, what: &str, indexes: &str) {
+        let mut plans = Vec::new();
+        for text in heard() {
+            match &self.db.raw {
+                Raw::Sqlite(pool) if is_statement(&text) => {
+                    let explain = AssertSqlSafe(format!("explain query plan {text}"));
+                    let steps = sqlx::raw_sql(explain).fetch_all(pool).await.unwrap();
+                    let steps: Vec<String> = steps.iter().map(|step| step.get("detail")).collect();
+                    plans.push(format!("{text}\n{}", steps.join("\n")));
+                }
+                Raw::Postgres(_) if text.contains("plan:") => plans.push(text),
+                _ => {}
+            }
+        }
+        for plan in &plans {
+            let fault = plan.lines().find(|line| LARGE.iter().any(|table| reads_all(line, table)));
+            assert_eq!(fault, None, "{what}:\n{plan}");
+        }
+        let is_used = indexes.split('|').any(|index| plans.iter().any(|plan| plan.contains(index)));
+        assert!(is_used, "{what} does not use {indexes}:\n{}", plans.join("\n"));
+    }
+}
+
+/// Whether a line of a plan reads the table, or an index of all its rows, from end to end.
+fn reads_all(line: &str, table: &str) -> bool {
+    let words: Vec<&str> = line.split(|letter: char| !letter.is_alphanumeric() && letter != '_').collect();
+    let scanned = |phrase: &[&str]| words.windows(phrase.len()).any(|window| window == phrase);
+    let by_open_rows = OF_OPEN_ROWS.iter().any(|index| words.contains(index));
+    (scanned(&["Seq", "Scan", "on", table]) || scanned(&["SCAN", table])) && !by_open_rows
+}
+
+fn is_statement(text: &str) -> bool {
+    ["select", "insert", "update", "delete"].iter().any(|verb| text.trim_start().starts_with(verb))
+}
+
+/// What sqlx has told since it was last asked.
+static HEARD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// All of it, which is then forgotten.
+fn heard() -> Vec<String> {
+    std::mem::take(&mut *HEARD.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+struct Ear;
+
+impl<S: Subscriber> Layer<S> for Ear {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if matches!(event.metadata().target(), "sqlx::query" | "sqlx::postgres::notice") {
+            let mut text = Text(String::new());
+            event.record(&mut text);
+            HEARD.lock().unwrap_or_else(PoisonError::into_inner).push(text.0);
+        }
+    }
+}
+
+/// The statement of an event, or its message; a short statement stands in its summary.
+struct Text(String);
+
+impl Visit for Text {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if matches!(field.name(), "message" | "db.statement") || (field.name() == "summary" && self.0.is_empty()) {
+            self.0 = if value.is_empty() { std::mem::take(&mut self.0) } else { value.to_owned() };
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+}
+
+/// Whether this process runs this test alone, as under nextest; if not, a process of its own has run it by now.
+fn is_alone() -> bool {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or_default();
+    if std::env::var_os("NEXTEST").is_some() || !name.contains("::") {
+        return true;
+    }
+    let itself = std::env::current_exe().unwrap();
+    let status = Command::new(itself).args([name, "--exact"]).env("NEXTEST", "1").status().unwrap();
+    assert!(status.success(), "in a process of its own");
+    false
+}
