@@ -72,12 +72,11 @@ macro_rules! select_deferral {
                  deferral.reference, deferral.group_name, deferral.accepted_at, deferral.deadline_at,
                  deferral.completed_at, deferral.cancel_requested, deferral.attempts, deferral.served_by,
                  batch.provider_id, outcome.status, outcome.codec, outcome.body, answer.paid_nanousd, answer.live_nanousd,
-                 late.paid_nanousd as late_nanousd
+                 (select paid_nanousd from entry where deferral_id = deferral.id and kind = 'late') as late_nanousd
              from deferral
              left join batch on batch.id = deferral.batch_id
              left join outcome on outcome.deferral_id = deferral.id
-             left join entry as answer on answer.deferral_id = deferral.id and answer.kind = 'answer'
-             left join entry as late on late.deferral_id = deferral.id and late.kind = 'late' ",
+             left join entry as answer on answer.deferral_id = deferral.id and answer.kind = 'answer' ",
             $($rest),+
         )
     };

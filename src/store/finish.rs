@@ -54,7 +54,13 @@ impl Finish for SqliteConnection {
             update.push_values(some, |mut row, each| {
                 row.push_bind(each.id).push_bind(each.state).push_bind(each.served_by());
             });
-            update.push(") where id = column1 and batch_id = ").push_bind(batch);
+            // The ids once more: joined to the list alone, SQLite would rather read all deferrals there are.
+            update.push(") where id = column1 and id in (");
+            let mut ids = update.separated(", ");
+            some.iter().for_each(|each| {
+                ids.push_bind(each.id);
+            });
+            update.push(") and batch_id = ").push_bind(batch);
             update.push(" and (state = 'batched' or (state = 'rescuing' and column2 = 'succeeded')) returning id");
             let fresh: Vec<DeferralId> = update.build_query_scalar().fetch_all(&mut *self).await?;
             let is_fresh: HashSet<DeferralId> = fresh.iter().copied().collect();

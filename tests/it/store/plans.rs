@@ -102,7 +102,8 @@ async fn queue_and_batches(ear: &Overhearing) {
     assert_eq!(store.backlog(later, 100).await.unwrap()[0].count, 100);
     ear.expect("the head of the backlog", "deferral_queued").await;
     store.queue_depth().await.unwrap();
-    ear.expect("the depth of the queue", "deferral_queued").await;
+    // With few calls that wait either is as good: both hold these and no others.
+    ear.expect("the depth of the queue", "deferral_queued|deferral_deadline").await;
 
     let limits = offpeak::store::Limits { requests: 10, ..AMPLE };
     for number in 1..=4 {
