@@ -17,6 +17,7 @@ mod rescue;
 mod retain;
 mod settings;
 mod single;
+mod transitions;
 
 use std::sync::Arc;
 
