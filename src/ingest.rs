@@ -8,7 +8,6 @@ mod settings;
 mod settling;
 
 use std::collections::{HashMap, HashSet};
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::ingest::settling::{CHUNK_RESULTS, Settling};
 use crate::nudge::Bells;
 use crate::provider::{ItemResult, Provider, ProviderError};
 use crate::store::{ClaimedBatch, Member, Settlement, Store, StoreError};
+use crate::telemetry::chain;
 
 pub use settings::Settings;
 
@@ -99,7 +99,7 @@ impl Ingest {
             }
             Reading::Broken(error) => {
                 let id = batch.claim.batch;
-                tracing::warn!(batch.id = %id, error = &error as &dyn Error, "results did not come whole");
+                tracing::warn!(batch.id = %id, error = %chain(&error), "results did not come whole");
                 self.fetch_again(&batch).await?;
             }
         }

@@ -25,6 +25,7 @@ use crate::encoding::{self, DecodeError};
 use crate::provider::ModelKnowledge;
 use crate::secret::Vault;
 use crate::store::{Accepted, NewDeferral, Scope, Store};
+use crate::telemetry::chain;
 
 pub use caller::Caller;
 pub use decide::{Route, Terms};
@@ -179,7 +180,7 @@ impl Intake {
             Ok(Accepted::Existing(id)) => id,
             Ok(Accepted::KeyTaken) => return Err(Refusal::IdempotencyMismatch),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a call could not be made durable");
+                tracing::error!(error = %chain(&error), "a call could not be made durable");
                 return Err(Refusal::StoreUnavailable);
             }
         };

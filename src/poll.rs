@@ -2,7 +2,6 @@
 
 mod settings;
 
-use std::error::Error;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -14,6 +13,7 @@ use crate::domain::lane::Lane;
 use crate::nudge::Nudge;
 use crate::provider::{Provider, ProviderError};
 use crate::store::{ClaimedBatch, Store, StoreError};
+use crate::telemetry::chain;
 
 pub use settings::Settings;
 
@@ -75,8 +75,7 @@ impl Poll {
                 batch.submitted_at.is_some_and(|at| self.clock.now().since(at) >= LOST_AFTER)
             }
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(batch.id = %id, error, "a batch cannot be asked after");
+                tracing::warn!(batch.id = %id, error = %chain(&error), "a batch cannot be asked after");
                 false
             }
         };
@@ -105,7 +104,7 @@ impl Poll {
                 self.store.batch_cancel_requested(batch.claim).await.map(drop)
             }
             Err(error) => {
-                tracing::warn!(batch.id = %batch.claim.batch, error = &error as &dyn Error, "a batch is not canceled");
+                tracing::warn!(batch.id = %batch.claim.batch, error = %chain(&error), "a batch is not canceled");
                 Ok(())
             }
         }

@@ -6,7 +6,6 @@
 mod settings;
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::domain::usage::Billed;
 use crate::nudge::{Bells, Nudge};
 use crate::provider::{Provider, ProviderError, Refusal};
 use crate::store::{Bill, Leave, Rescue as Claimed, Scope, Store, StoreError};
+use crate::telemetry::chain;
 
 pub use settings::Settings;
 
@@ -208,7 +208,7 @@ impl Rescue {
 
     /// Backs off; a provider that is short of capacity is left alone by all calls of this lane.
     async fn try_again(&self, rescue: &Claimed, error: &ProviderError) -> Result<(), StoreError> {
-        tracing::warn!(deferral.id = %rescue.id, error = error as &dyn Error, "a live call is tried again");
+        tracing::warn!(deferral.id = %rescue.id, error = %chain(error), "a live call is tried again");
         let now = self.clock.now();
         let own = backoff::exponential(rescue.claims.saturating_sub(1), AGAIN_FIRST, AGAIN_CAP);
         self.store.rescue_due(rescue, now.plus(own)).await?;

@@ -39,9 +39,23 @@ pub fn start(settings: &Settings) -> Result<(), StartError> {
     started.map_err(|error| StartError(error.into()))
 }
 
+/// An error with all that led to it, for the one place that logs it.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    std::iter::once(error.to_string()).chain(causes.map(|cause| cause.to_string())).collect::<Vec<_>>().join(": ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_logged_with_what_led_to_it() {
+        #[derive(Debug, Error)]
+        #[error("outer")]
+        struct Outer(#[source] io::Error);
+        assert_eq!(chain(&Outer(io::Error::other("inner"))), "outer: inner");
+    }
 
     #[test]
     fn knows_a_filter() {

@@ -5,7 +5,6 @@
 //! it, or show that it is somebody else's; then the search goes on. Only when none that may be it has shown for
 //! `reconcile_wait` since nobody waits for the answer any more is it sent again.
 
-use std::error::Error;
 use std::time::Duration;
 
 use crate::crash;
@@ -14,6 +13,7 @@ use crate::domain::batch::BatchState;
 use crate::flush::Flush;
 use crate::provider::ProviderBatch;
 use crate::store::{ClaimedBatch, StoreError};
+use crate::telemetry::chain;
 
 /// How much the provider's clock may be behind ours. More than that, and a batch that was made would be overlooked and
 /// sent twice; looking at older ones costs little, for those that are ours are known.
@@ -47,7 +47,7 @@ impl Flush {
             Ok(listed) => listed,
             Err(error) => {
                 let id = batch.claim.batch;
-                tracing::warn!(batch.id = %id, error = &error as &dyn Error, "the provider's list cannot be read");
+                tracing::warn!(batch.id = %id, error = %chain(&error), "the provider's list cannot be read");
                 return self.store.batch_doubted(batch.claim, now, next_look).await.map(drop);
             }
         };

@@ -38,6 +38,7 @@ use crate::domain::lane::Lane;
 use crate::flush::Flush;
 use crate::provider::{Envelope, ProviderBatch, ProviderError, Refusal};
 use crate::store::{Claim, ClaimedBatch, Member, Settlement, Store, StoreError, Verdict};
+use crate::telemetry::chain;
 
 /// The first look at a batch follows this soon after its answer was lost.
 const FIRST_DOUBT: Duration = Duration::from_secs(1);
@@ -132,11 +133,11 @@ impl Flush {
             }
             Err(error @ (ProviderError::Unreachable(_) | ProviderError::Unsendable)) => {
                 let wait = backoff::exponential(batch.looks, BACKOFF_FIRST, BACKOFF_CAP);
-                tracing::warn!(batch.id = %id, error = &error as &dyn std::error::Error, "batch not sent");
+                tracing::warn!(batch.id = %id, error = %chain(&error), "batch not sent");
                 self.store.batch_not_sent(batch.claim, now.plus(wait)).await?;
             }
             Err(error) => {
-                tracing::warn!(batch.id = %id, error = &error as &dyn std::error::Error, "batch uncertain");
+                tracing::warn!(batch.id = %id, error = %chain(&error), "batch uncertain");
                 self.store.batch_doubted(batch.claim, now, now.plus(FIRST_DOUBT)).await?;
             }
         }

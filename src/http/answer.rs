@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::http::error::ApiError;
+use crate::telemetry::chain;
 
 /// A JSON answer.
 pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Result<Response, ApiError> {
@@ -14,7 +15,7 @@ pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Result<Respon
         Ok(text) => Ok(raw_json(status, Body::from(text))),
         Err(error) => {
             // A stored answer that is no JSON: the deferral itself is whole, what the provider sent is not.
-            tracing::error!(error = &error as &dyn std::error::Error, "an answer cannot be shown");
+            tracing::error!(error = %chain(&error), "an answer cannot be shown");
             Err(ApiError::store_unavailable())
         }
     }

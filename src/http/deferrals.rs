@@ -17,6 +17,7 @@ use crate::http::caller::Caller;
 use crate::http::error::{ApiError, REQUEST_ID, mark_retry};
 use crate::http::query::{self, PageQuery};
 use crate::store::{Page, Scope, StoreError};
+use crate::telemetry::chain;
 
 /// Whoever waits for a result looks this often even if no bell rings: another replica may have brought it.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -130,7 +131,7 @@ async fn await_final(rooms: &Rooms, scope: &Scope, id: &str, wait: Duration) -> 
 }
 
 pub(super) fn unavailable(error: StoreError) -> ApiError {
-    tracing::error!(error = &error as &dyn std::error::Error, "a question to the store failed");
+    tracing::error!(error = %chain(&error), "a question to the store failed");
     ApiError::store_unavailable()
 }
 

@@ -15,6 +15,7 @@ use crate::domain::lane::CredentialHeader;
 use crate::http::error::ApiError;
 use crate::http::{Rooms, messages, own_routes};
 use crate::live::LiveBody;
+use crate::telemetry::chain;
 
 /// A body that is relayed, or one of our own.
 pub(super) type GatewayBody = Either<LiveBody, Body>;
@@ -51,7 +52,7 @@ impl Gateway {
         match self.rooms.live.forward(request, credential).await {
             Ok(answer) => answer.map(Either::Left),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a live call was not answered");
+                tracing::warn!(error = %chain(&error), "a live call was not answered");
                 ApiError::from(&error).response().map(Either::Right)
             }
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Timestamp};
 use crate::intake::Refusal;
 use crate::store::{QueueDepth, Store, StoreError};
+use crate::telemetry::chain;
 
 /// A count is used this long, in which other replicas may admit unseen.
 const COUNT_HOLDS: Duration = Duration::from_secs(5);
@@ -103,7 +104,7 @@ impl Drop for Room {
 }
 
 fn unavailable(error: StoreError) -> Refusal {
-    tracing::error!(error = &error as &dyn std::error::Error, "the queue could not be counted");
+    tracing::error!(error = %chain(&error), "the queue could not be counted");
     Refusal::StoreUnavailable
 }
 

@@ -1,6 +1,5 @@
 //! The supervisor: runs workers until they are cancelled. Nobody else starts anything that lives long.
 
-use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::domain::backoff;
 use crate::health::Health;
+use crate::telemetry::chain;
 use crate::workers::Worker;
 
 /// Waits after an activation that failed: doubling between these.
@@ -98,7 +98,7 @@ impl Supervisor {
             Ok(Ok(Ok(true))) => Ended::More,
             Ok(Ok(Ok(false))) => Ended::Idle,
             Ok(Ok(Err(error))) => {
-                tracing::error!(worker = worker.name, error = &error as &dyn Error, "a worker failed");
+                tracing::error!(worker = worker.name, error = %chain(&error), "a worker failed");
                 Ended::Failed
             }
             Ok(Err(_)) => {
