@@ -14,12 +14,12 @@ use crate::clock::Clock;
 use crate::domain::price::PriceTable;
 use crate::flush::Flush;
 use crate::health::Health;
+use crate::hold::Hold;
 use crate::http::{Gateway, Rooms, admin_routes, listen};
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::nudge::Bells;
 use crate::poll::Poll;
 use crate::provider::{ModelKnowledge, Provider};
 use crate::rescue::Rescue;
@@ -72,7 +72,7 @@ impl App {
         let provider = Provider::new(&settings.upstream)?;
         let live = Live::new(&settings.upstream, settings.gateway.public_url.as_ref())?;
         let prices = Arc::new(PriceTable::built_in()?);
-        let (health, bells, nudges) = (Health::new(clock.clone()), Bells::default(), Nudges::default());
+        let (health, nudges) = (Health::new(clock.clone()), Nudges::default());
 
         let gateway_door = bind(settings.gateway.listen, "gateway.listen").await?;
         let admin_door = bind(settings.admin.listen, "admin.listen").await?;
@@ -85,7 +85,7 @@ impl App {
                 clock.clone(),
                 settings.flush.clone(),
                 nudges.built.clone(),
-                bells.clone(),
+                nudges.settled.clone(),
             ),
             poll: Poll::new(store.clone(), provider.clone(), clock.clone(), settings.poll, nudges.ended.clone()),
             ingest: Ingest::new(
@@ -94,7 +94,7 @@ impl App {
                 clock.clone(),
                 settings.ingest,
                 prices.clone(),
-                bells.clone(),
+                nudges.settled.clone(),
             ),
             rescue: Rescue::new(
                 store.clone(),
@@ -102,9 +102,10 @@ impl App {
                 clock.clone(),
                 settings.rescue,
                 prices,
-                bells.clone(),
+                nudges.settled.clone(),
                 nudges.rescue.clone(),
             ),
+            hold: Hold::new(store.clone()),
             retain: Retain::new(store.clone(), clock.clone(), settings.retain),
         };
         let models = ModelKnowledge::new(provider, clock.clone());
@@ -113,7 +114,8 @@ impl App {
             intake: Intake::new(store.clone(), models, vault, clock.clone(), settings.intake),
             store: store.clone(),
             clock,
-            settled: bells,
+            hold: crew.hold.clone(),
+            settled: nudges.settled.clone(),
             flush: nudges.flush.clone(),
             rescue: crew.rescue.clone(),
             health: health.clone(),

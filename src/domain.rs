@@ -3,9 +3,12 @@
 pub mod backoff;
 pub mod batch;
 pub mod body;
+pub mod callback;
 pub mod decision;
 pub mod deferral;
+pub mod delivery;
 pub mod error_type;
+pub mod group;
 pub mod id;
 pub mod json;
 pub mod lane;

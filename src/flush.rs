@@ -8,7 +8,7 @@ mod submit;
 use crate::clock::Clock;
 use crate::crash;
 use crate::domain::id::BatchId;
-use crate::nudge::{Bells, Nudge};
+use crate::nudge::{Nudge, Settled};
 use crate::provider::{Envelope, Provider};
 use crate::store::{Limits, Store, StoreError};
 
@@ -26,8 +26,8 @@ pub struct Flush {
     settings: Settings,
     /// Wakes whoever sends what was built.
     built: Nudge,
-    /// Rings for those who wait for a result.
-    settled: Bells,
+    /// Wakes whoever acts on what has become final.
+    settled: Settled,
 }
 
 impl Flush {
@@ -38,7 +38,7 @@ impl Flush {
         clock: Clock,
         settings: Settings,
         built: Nudge,
-        settled: Bells,
+        settled: Settled,
     ) -> Self {
         Self { store, provider, clock, settings, built, settled }
     }

@@ -17,10 +17,11 @@ use axum::routing::{get, post};
 
 use crate::clock::Clock;
 use crate::health::Health;
+use crate::hold::Hold;
 use crate::intake::Intake;
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::nudge::{Bells, Nudge};
+use crate::nudge::{Nudge, Settled};
 use crate::rescue::Rescue;
 use crate::secret::Secret;
 use crate::store::Store;
@@ -39,8 +40,10 @@ pub struct Rooms {
     pub store: Store,
     /// The time.
     pub clock: Clock,
-    /// Rings when a deferral becomes final.
-    pub settled: Bells,
+    /// Wakes whoever waits for a result.
+    pub hold: Hold,
+    /// Wakes whoever acts on what has become final.
+    pub settled: Settled,
     /// Wakes whoever builds batches.
     pub flush: Nudge,
     /// Sends live what is promoted.

@@ -19,7 +19,7 @@ use crate::domain::id::DeferralId;
 use crate::domain::lane::Lane;
 use crate::domain::price::PriceTable;
 use crate::ingest::settling::{CHUNK_RESULTS, Settling};
-use crate::nudge::Bells;
+use crate::nudge::Settled;
 use crate::provider::{ItemResult, Provider, ProviderError};
 use crate::store::{ClaimedBatch, Member, Settlement, Store, StoreError};
 use crate::telemetry::chain;
@@ -45,8 +45,8 @@ pub struct Ingest {
     clock: Clock,
     settings: Settings,
     prices: Arc<PriceTable>,
-    /// Rings for those who wait for a result.
-    settled: Bells,
+    /// Wakes whoever acts on what has become final.
+    settled: Settled,
 }
 
 /// What reading the results of a batch came to.
@@ -69,7 +69,7 @@ impl Ingest {
         clock: Clock,
         settings: Settings,
         prices: Arc<PriceTable>,
-        settled: Bells,
+        settled: Settled,
     ) -> Self {
         Self { store, provider, clock, settings, prices, settled }
     }
@@ -194,7 +194,9 @@ impl Ingest {
         if !settlements.is_empty() {
             let fresh = self.store.settle(batch.claim.batch, settlements, now).await?;
             crash::point("ingest.chunk");
-            self.settled.ring(fresh.into_iter().map(|id| id.0));
+            if !fresh.is_empty() {
+                self.settled.wake();
+            }
         }
         // Losing the lease is no reason to stop: whoever has it settles the same, and nothing is settled twice.
         self.store.renew(batch.claim, now.plus(self.settings.lease)).await.map(drop)

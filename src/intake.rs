@@ -11,6 +11,7 @@ mod settings;
 mod tags;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -31,7 +32,7 @@ pub use caller::Caller;
 pub use decide::{Route, Terms};
 pub use refusal::Refusal;
 pub use settings::{Key, Settings};
-pub use tags::Tags;
+pub use tags::{Tags, Wait};
 
 use depth::Depth;
 
@@ -54,6 +55,17 @@ pub struct Intake {
     depth: Depth,
     /// Acceptances under way, which outlive callers who leave.
     accepting: TaskTracker,
+}
+
+/// A call that is durable, and how its caller wants the answer.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// The deferral: a new one, or the one that this call repeats.
+    pub deferral: Deferral,
+    /// How long to hold the connection.
+    pub wait: Wait,
+    /// Whether a stream is wanted.
+    pub stream: bool,
 }
 
 impl Intake {
@@ -110,7 +122,7 @@ impl Intake {
     ///
     /// # Errors
     /// If it is not queued; then nothing was sent either.
-    pub async fn admit(&self, terms: Terms, headers: &HeaderMap, body: Bytes) -> Result<Deferral, Refusal> {
+    pub async fn admit(&self, terms: Terms, headers: &HeaderMap, body: Bytes) -> Result<Admitted, Refusal> {
         let caller = self.caller(headers).ok_or(Refusal::MissingCredential)?;
         if caller.credential.secret.expose().starts_with(LOGIN_TOKEN_PREFIX) {
             let message = "a subscription login token cannot make batches: use an API key";
@@ -122,7 +134,11 @@ impl Intake {
             let message = format!("the model {} has no batches: call it live", item.model);
             return Err(Refusal::not_deferrable("model", message));
         }
-        self.accept(terms, lane, item, is_retry(headers)).await
+        // A caller who wants a stream has no use for a ticket, unless that is what it asks for.
+        let unsaid = if item.stream { Wait::UntilDeadline } else { Wait::For(Duration::ZERO) };
+        let (wait, stream) = (terms.tags.wait.unwrap_or(unsaid), item.stream);
+        let deferral = self.accept(terms, lane, item, is_retry(headers)).await?;
+        Ok(Admitted { deferral, wait, stream })
     }
 
     /// Waits for acceptances under way.
@@ -163,6 +179,7 @@ impl Intake {
             workload: terms.tags.workload,
             reference: terms.tags.reference,
             group: terms.tags.group,
+            callback: None,
             idempotency_key: terms.tags.idempotency_key,
             is_retry,
             accepted_at: terms.asked_at,
@@ -179,6 +196,7 @@ impl Intake {
             Ok(Accepted::Fresh) => return Ok(ticket),
             Ok(Accepted::Existing(id)) => id,
             Ok(Accepted::KeyTaken) => return Err(Refusal::IdempotencyMismatch),
+            Ok(Accepted::GroupClosed) => return Err(Refusal::GroupClosed),
             Err(error) => {
                 tracing::error!(error = %chain(&error), "a call could not be made durable");
                 return Err(Refusal::StoreUnavailable);

@@ -9,7 +9,7 @@
 //! ```text
 //! roof      main  cli  app  settings
 //! floor 4   http  workers  simulator              doors: they call rooms, rooms never call them
-//! floor 3   live  intake  flush  poll  ingest  rescue  retain     what Offpeak does
+//! floor 3   live  intake  flush  poll  ingest  rescue  hold  retain     what Offpeak does
 //! floor 2   store  provider                       the only two that talk to something outside
 //! floor 1   domain                                the words: no I/O, no async, no clock
 //! ground    crash  encoding  health  metrics  nudge  secret  telemetry, and below them the clock
@@ -29,6 +29,7 @@ pub mod domain;
 pub mod encoding;
 pub mod flush;
 pub mod health;
+pub mod hold;
 pub mod http;
 pub mod ingest;
 pub mod intake;

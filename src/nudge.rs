@@ -1,10 +1,10 @@
 //! Nudges: wake a worker early. They carry no data, and a lost one costs time, never an answer.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
-use uuid::Uuid;
 
 /// Wakes one sleeper, or the next that goes to sleep. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -22,51 +22,96 @@ impl Nudge {
     }
 }
 
-/// A bell for each thing that somebody waits for, by its id. Clones share them.
+/// Wakes whoever acts on deferrals that have become final. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Bells(Arc<Mutex<HashMap<Uuid, Weak<Notify>>>>);
+pub struct Settled {
+    /// Wakes those who wait for a result.
+    pub watch: Nudge,
+    /// Announces groups.
+    pub announce: Nudge,
+    /// Delivers webhooks.
+    pub deliver: Nudge,
+}
+
+impl Settled {
+    /// Wakes all of them.
+    pub fn wake(&self) {
+        self.watch.wake();
+        self.announce.wake();
+        self.deliver.wake();
+    }
+}
+
+/// A bell for each thing that somebody waits for, by its name. Clones share them.
+#[derive(Debug)]
+pub struct Bells<K>(Arc<Mutex<HashMap<K, Weak<Notify>>>>);
 
 /// One who waits for one bell. Listen before looking, so that no ring falls between.
 #[derive(Debug)]
-pub struct Listener {
-    id: Uuid,
+pub struct Listener<K: Eq + Hash> {
+    name: K,
     bell: Arc<Notify>,
-    bells: Bells,
+    bells: Bells<K>,
 }
 
-impl Bells {
-    /// Listens for the bell of `id`.
-    pub fn listen(&self, id: Uuid) -> Listener {
+impl<K> Clone for Bells<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K> Default for Bells<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Bells<K> {
+    /// Listens for the bell of this name.
+    pub fn listen(&self, name: K) -> Listener<K> {
         let mut bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bell = bells.get(&id).and_then(Weak::upgrade).unwrap_or_else(|| {
+        let bell = bells.get(&name).and_then(Weak::upgrade).unwrap_or_else(|| {
             let bell = Arc::new(Notify::new());
-            bells.insert(id, Arc::downgrade(&bell));
+            bells.insert(name.clone(), Arc::downgrade(&bell));
             bell
         });
-        Listener { id, bell, bells: self.clone() }
+        Listener { name, bell, bells: self.clone() }
     }
 
-    /// Rings for all who listen for one of `ids`.
-    pub fn ring(&self, ids: impl IntoIterator<Item = Uuid>) {
+    /// Rings for all who listen for one of these.
+    pub fn ring<'a>(&self, names: impl IntoIterator<Item = &'a K>)
+    where
+        K: 'a,
+    {
         let bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for bell in ids.into_iter().filter_map(|id| bells.get(&id).and_then(Weak::upgrade)) {
+        for bell in names.into_iter().filter_map(|name| bells.get(name).and_then(Weak::upgrade)) {
             bell.notify_waiters();
         }
     }
+
+    /// All names that somebody listens for.
+    pub fn names(&self) -> Vec<K> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// Whether nobody listens.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
 }
 
-impl Listener {
+impl<K: Eq + Hash> Listener<K> {
     /// Completes at the first ring after this call, not after the first poll.
     pub fn rung(&self) -> tokio::sync::futures::Notified<'_> {
         self.bell.notified()
     }
 }
 
-impl Drop for Listener {
+impl<K: Eq + Hash> Drop for Listener<K> {
     fn drop(&mut self) {
         let mut bells = self.bells.0.lock().unwrap_or_else(PoisonError::into_inner);
         if Arc::strong_count(&self.bell) == 1 {
-            bells.remove(&self.id);
+            bells.remove(&self.name);
         }
     }
 }
@@ -78,16 +123,15 @@ mod tests {
     #[tokio::test]
     async fn a_bell_rings_for_all_who_listen_and_is_then_forgotten() {
         let bells = Bells::default();
-        let (id, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let (first, second, third) = (bells.listen(id), bells.listen(id), bells.listen(other));
+        let (first, second, third) = (bells.listen("a"), bells.listen("a"), bells.listen("b"));
         let (rung, also, not) = (first.rung(), second.rung(), third.rung());
-        bells.ring([id]);
+        bells.ring([&"a"]);
         rung.await;
         also.await;
         let mut not = std::pin::pin!(not);
         assert!(futures_util::poll!(&mut not).is_pending());
         drop((first, second));
-        assert_eq!(bells.0.lock().unwrap().len(), 1);
+        assert_eq!(bells.names(), ["b"]);
     }
 
     #[tokio::test]

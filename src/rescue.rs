@@ -19,7 +19,7 @@ use crate::domain::id::DeferralId;
 use crate::domain::lane::Lane;
 use crate::domain::price::{PriceTable, Tier};
 use crate::domain::usage::Billed;
-use crate::nudge::{Bells, Nudge};
+use crate::nudge::{Nudge, Settled};
 use crate::provider::{Provider, ProviderError, Refusal};
 use crate::store::{Bill, Leave, Rescue as Claimed, Scope, Store, StoreError};
 use crate::telemetry::chain;
@@ -47,8 +47,8 @@ pub struct Rescue {
     clock: Clock,
     settings: Settings,
     prices: Arc<PriceTable>,
-    /// Rings for those who wait for a result.
-    settled: Bells,
+    /// Wakes whoever acts on what has become final.
+    settled: Settled,
     /// Wakes whoever makes the live calls.
     due: Nudge,
 }
@@ -61,7 +61,7 @@ impl Rescue {
         clock: Clock,
         settings: Settings,
         prices: Arc<PriceTable>,
-        settled: Bells,
+        settled: Settled,
         due: Nudge,
     ) -> Self {
         Self { store, provider, clock, settings, prices, settled, due }
@@ -80,7 +80,7 @@ impl Rescue {
         }
         for (id, answer) in self.store.refused_and_late(now, LOOKS).await? {
             if self.store.leave(id, &Scope::All, &Leave::ToFail(answer), now).await? {
-                self.settled.ring([id.0]);
+                self.settled.wake();
             }
         }
         match self.settings.on_deadline {
@@ -93,7 +93,7 @@ impl Rescue {
             OnDeadline::Expire => {
                 for id in self.store.endangered(now, LOOKS).await? {
                     if self.store.leave(id, &Scope::All, &Leave::ToExpire(Answer::expired(id)), now).await? {
-                        self.settled.ring([id.0]);
+                        self.settled.wake();
                     }
                 }
             }
@@ -231,7 +231,7 @@ impl Rescue {
     ) -> Result<(), StoreError> {
         if self.store.settle_rescue(rescue, state, &answer, bill, self.clock.now()).await? {
             crash::point("rescue.settled");
-            self.settled.ring([rescue.id.0]);
+            self.settled.wake();
         }
         Ok(())
     }

@@ -36,12 +36,13 @@ impl Retain {
         if deferrals == u64::from(BITE) {
             return Ok(true);
         }
+        let handed_over = self.store.forget_handed_over(before, BITE).await?;
         crash::point("retain.batches");
         let batches = self.store.forget_batches(before).await?;
         crash::point("retain.lanes");
         let credentials = self.store.forget_lanes(now).await?;
-        if deferrals + batches + credentials > 0 {
-            tracing::info!(deferrals, batches, credentials, "deleted what need not be kept");
+        if deferrals + handed_over + batches + credentials > 0 {
+            tracing::info!(deferrals, handed_over, batches, credentials, "deleted what need not be kept");
         }
         Ok(false)
     }

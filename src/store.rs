@@ -6,8 +6,12 @@
 mod accept;
 mod batches;
 mod deferrals;
+mod deliveries;
 mod engine;
+mod feed;
 mod finish;
+mod gather;
+mod groups;
 mod lanes;
 mod migrate;
 mod outcomes;
@@ -24,6 +28,9 @@ use std::sync::Arc;
 pub use accept::{Accepted, NewDeferral};
 pub use batches::{Claim, ClaimedBatch, Limits, QueuedItem};
 pub use deferrals::{Filter, Page, PageCursor, Scope};
+pub use deliveries::{ClaimedDelivery, DeliveryFilter, Next, Tried};
+pub use feed::{FeedLine, Position};
+pub use groups::Closed;
 pub use lanes::{LaneId, PausedLane};
 pub use migrate::MigrateError;
 pub use outcomes::{Bill, Member, Settlement, Verdict};
@@ -84,6 +91,7 @@ pub struct Store {
     vault: Vault,
     encrypt_bodies: bool,
     accepting: Arc<accept::Accepting>,
+    gathering: Arc<gather::Gathering>,
     /// Keeps other processes off an SQLite file for as long as any clone lives.
     _single: Option<Arc<single::SingleProcess>>,
 }
@@ -101,8 +109,15 @@ impl Store {
             }
             Location::Postgres(url) => (Engine::postgres(url)?, None),
         };
-        let accepting = Arc::default();
-        Ok(Self { engine, vault, encrypt_bodies: settings.encrypt_bodies, accepting, _single: single })
+        let encrypt_bodies = settings.encrypt_bodies;
+        Ok(Self {
+            engine,
+            vault,
+            encrypt_bodies,
+            accepting: Arc::default(),
+            gathering: Arc::default(),
+            _single: single,
+        })
     }
 
     /// Whether the database answers and has the schema of this build.
@@ -111,7 +126,7 @@ impl Store {
     /// If it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         engine::read!(self, tx => {
-            sqlx::query("select count(*) from mark").fetch_one(tx).await?;
+            sqlx::query("select value from counter where name = 'feed'").fetch_one(tx).await?;
         });
         Ok(())
     }

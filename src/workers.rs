@@ -5,8 +5,9 @@ mod supervisor;
 use std::time::Duration;
 
 use crate::flush::Flush;
+use crate::hold::{Hold, WATCH_EVERY};
 use crate::ingest::Ingest;
-use crate::nudge::Nudge;
+use crate::nudge::{Nudge, Settled};
 use crate::poll::Poll;
 use crate::rescue::Rescue;
 use crate::retain::Retain;
@@ -25,6 +26,8 @@ pub struct Crew {
     pub ingest: Ingest,
     /// Sends live what no batch brings home in time.
     pub rescue: Rescue,
+    /// Wakes those who wait.
+    pub hold: Hold,
     /// Deletes what need not be kept.
     pub retain: Retain,
 }
@@ -40,6 +43,8 @@ pub struct Nudges {
     pub ended: Nudge,
     /// A call is to be sent live.
     pub rescue: Nudge,
+    /// Something has become final.
+    pub settled: Settled,
 }
 
 /// One line of the timetable.
@@ -92,6 +97,12 @@ pub fn timetable(crew: &Crew, nudges: &Nudges, patience: Duration) -> Vec<Worker
                 &crew.rescue,
                 |it| async move { it.send_due().await },
             ),
+            worker("watch", WATCH_EVERY, LOOK_LIMIT, &nudges.settled.watch, &crew.hold, |it| async move {
+                it.watch().await
+            }),
+            worker("sweep", Duration::from_secs(30), LOOK_LIMIT, &Nudge::default(), &crew.hold, |it| async move {
+                it.sweep().await
+            }),
             worker("retain", Duration::from_secs(60), LOOK_LIMIT, &Nudge::default(), &crew.retain, |it| async move {
                 it.run().await
             }),

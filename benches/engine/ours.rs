@@ -10,7 +10,7 @@ use offpeak::domain::lane::{Credential, CredentialHeader, Lane};
 use offpeak::domain::price::PriceTable;
 use offpeak::flush::{self, Flush};
 use offpeak::ingest::{self, Ingest};
-use offpeak::nudge::{Bells, Nudge};
+use offpeak::nudge::{Nudge, Settled};
 use offpeak::provider::{self, Provider};
 use offpeak::secret::{KeySource, MasterKey, Secret, Vault};
 use offpeak::store::{Location, NewDeferral, Settings, Store};
@@ -57,10 +57,10 @@ impl Ours {
             lease: LEASE,
         };
         let ingesting = ingest::Settings { max_attempts: 5, on_deadline: OnDeadline::Live, lease: LEASE };
-        let (nudge, bells) = (Nudge::default(), Bells::default());
-        let flush = Flush::new(store.clone(), provider.clone(), clock.clone(), flushing, nudge, bells.clone());
+        let (nudge, settled) = (Nudge::default(), Settled::default());
+        let flush = Flush::new(store.clone(), provider.clone(), clock.clone(), flushing, nudge, settled.clone());
         let prices = Arc::new(PriceTable::built_in()?);
-        let ingest = Ingest::new(store.clone(), provider, clock.clone(), ingesting, prices, bells);
+        let ingest = Ingest::new(store.clone(), provider, clock.clone(), ingesting, prices, settled);
         Ok(Self { store, flush, ingest, clock })
     }
 
@@ -74,6 +74,7 @@ impl Ours {
             workload: Some("nightly".to_owned()),
             reference: None,
             group: None,
+            callback: None,
             idempotency_key: None,
             is_retry: false,
             accepted_at: now,

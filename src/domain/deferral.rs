@@ -208,7 +208,7 @@ impl Serialize for Deferral {
         )?;
         object.serialize_field("message", &raw(succeeded)?)?;
         object.serialize_field("error", &raw(!succeeded)?)?;
-        object.serialize_field("cost", &self.cost.map(CostView))?;
+        object.serialize_field("cost", &self.cost)?;
         if let Some(history) = &self.history {
             object.serialize_field("history", history)?;
         }
@@ -216,16 +216,14 @@ impl Serialize for Deferral {
     }
 }
 
-struct CostView(Cost);
-
-impl Serialize for CostView {
+impl Serialize for Cost {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_struct("Cost", 4)?;
         object.serialize_field("currency", "USD")?;
-        object.serialize_field("paid", &self.0.paid)?;
-        object.serialize_field("live_price", &self.0.live_price)?;
-        if self.0.paid_twice != NanoUsd(0) {
-            object.serialize_field("paid_twice", &self.0.paid_twice)?;
+        object.serialize_field("paid", &self.paid)?;
+        object.serialize_field("live_price", &self.live_price)?;
+        if self.paid_twice != NanoUsd(0) {
+            object.serialize_field("paid_twice", &self.paid_twice)?;
         }
         object.end()
     }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 
 const DEFERRAL_PREFIX: &str = "dfr_";
+const DELIVERY_PREFIX: &str = "dlv_";
 
 /// The id of a deferral, which is also its ticket and its `custom_id` in a batch: `dfr_` and 32 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
@@ -22,9 +23,7 @@ impl DeferralId {
 
     /// Reads an id as [`fmt::Display`] writes it, and no other form of the same number.
     pub fn parse(text: &str) -> Option<Self> {
-        let hex = text.strip_prefix(DEFERRAL_PREFIX)?;
-        let canonical = hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        canonical.then(|| Uuid::try_parse(hex).ok().map(Self))?
+        parse(text, DEFERRAL_PREFIX).map(Self)
     }
 }
 
@@ -35,6 +34,35 @@ impl fmt::Display for DeferralId {
 }
 
 impl Serialize for DeferralId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The id of a delivery, which is the `webhook-id` of all its attempts: `dlv_` and 32 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct DeliveryId(pub Uuid);
+
+impl DeliveryId {
+    /// A new id that sorts after those of earlier milliseconds.
+    pub fn new(now: Timestamp) -> Self {
+        Self(new_v7(now))
+    }
+
+    /// Reads an id as [`fmt::Display`] writes it, and no other form of the same number.
+    pub fn parse(text: &str) -> Option<Self> {
+        parse(text, DELIVERY_PREFIX).map(Self)
+    }
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{DELIVERY_PREFIX}{}", self.0.simple())
+    }
+}
+
+impl Serialize for DeliveryId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -74,6 +102,12 @@ impl ReplicaId {
     pub fn new(now: Timestamp) -> Self {
         Self(new_v7(now))
     }
+}
+
+fn parse(text: &str, prefix: &str) -> Option<Uuid> {
+    let hex = text.strip_prefix(prefix)?;
+    let canonical = hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    canonical.then(|| Uuid::try_parse(hex).ok())?
 }
 
 fn new_v7(now: Timestamp) -> Uuid {

@@ -205,9 +205,9 @@ impl Flush {
             }
             let settle = |member: &Member| Settlement { id: member.id, verdict: failed.clone() };
             let settlements: Vec<Settlement> = members.iter().map(settle).collect();
-            let fresh = self.store.settle(batch.claim.batch, &settlements, now).await?;
+            self.store.settle(batch.claim.batch, &settlements, now).await?;
             crash::point("submit.failed");
-            self.settled.ring(fresh.into_iter().map(|id| id.0));
+            self.settled.wake();
         }
     }
 }
@@ -320,6 +320,7 @@ mod tests {
             workload: None,
             reference: None,
             group: None,
+            callback: None,
             idempotency_key: None,
             is_retry: false,
             accepted_at: NOW,

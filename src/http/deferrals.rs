@@ -19,9 +19,6 @@ use crate::http::query::{self, PageQuery};
 use crate::store::{Page, Scope, StoreError};
 use crate::telemetry::chain;
 
-/// Whoever waits for a result looks this often even if no bell rings: another replica may have brought it.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-
 /// `GET /deferred/{id}`
 pub(super) async fn show(
     State(rooms): State<Rooms>,
@@ -78,7 +75,7 @@ pub(super) async fn cancel(
         rooms.store.cancel(id, &scope, &Answer::canceled(id), rooms.clock.now()).await.map_err(unavailable)?;
     let deferral = canceled.ok_or_else(ApiError::not_found)?;
     if deferral.state.is_final() {
-        rooms.settled.ring([id.0]);
+        rooms.settled.wake();
     }
     json(StatusCode::OK, &deferral)
 }
@@ -110,24 +107,12 @@ async fn find(rooms: &Rooms, scope: &Scope, id: &str) -> Result<Deferral, ApiErr
 
 /// The deferral, as soon as it is final, or as it is when the wait is over.
 async fn await_final(rooms: &Rooms, scope: &Scope, id: &str, wait: Duration) -> Result<Deferral, ApiError> {
-    let Some(listener) = DeferralId::parse(id).map(|id| rooms.settled.listen(id.0)) else {
-        return Err(ApiError::not_found());
-    };
-    let over = tokio::time::sleep(wait);
-    let mut over = std::pin::pin!(over);
-    loop {
-        // Listening begins before looking, so that no ring falls between.
-        let rung = listener.rung();
-        let deferral = find(rooms, scope, id).await?;
-        if deferral.state.is_final() || over.is_elapsed() || wait.is_zero() {
-            return Ok(deferral);
-        }
-        tokio::select! {
-            () = rung => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = &mut over => {}
-        }
+    let deferral = find(rooms, scope, id).await?;
+    if deferral.state.is_final() || wait.is_zero() {
+        return Ok(deferral);
     }
+    let later = rooms.hold.until_final(deferral.id, tokio::time::sleep(wait)).await.map_err(unavailable)?;
+    later.ok_or_else(ApiError::not_found)
 }
 
 pub(super) fn unavailable(error: StoreError) -> ApiError {

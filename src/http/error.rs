@@ -131,6 +131,11 @@ impl From<Refusal> for ApiError {
                     "this idempotency-key belongs to a call with another body: give each call a key of its own";
                 bad_request("idempotency-mismatch", message.to_owned())
             }
+            Refusal::CallbackForbidden(why) => bad_request("callback-forbidden", why),
+            Refusal::GroupClosed => {
+                let message = "this group is closed and takes no more members: give the call another x-defer-group";
+                bad_request("group-closed", message.to_owned())
+            }
             Refusal::TooLarge(limit) => Self::too_large(limit),
             Refusal::QueueFull { retry_after_seconds } => {
                 let message = "as many calls are queued as may be, in all or for one tenant: try again later";
@@ -207,6 +212,8 @@ mod tests {
             Refusal::NotDeferrable(crate::domain::body::NotDeferrable { blocked_by: "thread", message: "no".into() }),
             Refusal::MissingCredential,
             Refusal::IdempotencyMismatch,
+            Refusal::CallbackForbidden("the callback may not go there".into()),
+            Refusal::GroupClosed,
             Refusal::TooLarge(5),
             Refusal::QueueFull { retry_after_seconds: 7 },
             Refusal::StoreUnavailable,
@@ -218,6 +225,8 @@ mod tests {
         400 not-deferrable false - {"type":"error","error":{"type":"invalid_request_error","message":"this call cannot be deferred (thread): no","details":{"error_code":"thread_unsupported_request"}}
         401 missing-credential false - {"type":"error","error":{"type":"authentication_error","message":"no credential: send the provider's key in x-api-key or authorization: Bearer"}
         400 idempotency-mismatch false - {"type":"error","error":{"type":"invalid_request_error","message":"this idempotency-key belongs to a call with another body: give each call a key of its own"}
+        400 callback-forbidden false - {"type":"error","error":{"type":"invalid_request_error","message":"the callback may not go there"}
+        400 group-closed false - {"type":"error","error":{"type":"invalid_request_error","message":"this group is closed and takes no more members: give the call another x-defer-group"}
         413 too-large false - {"type":"error","error":{"type":"request_too_large","message":"the body is longer than 5 bytes, which is the most that is queued"}
         429 queue-full - 7 {"type":"error","error":{"type":"rate_limit_error","message":"as many calls are queued as may be, in all or for one tenant: try again later"}
         503 store-unavailable - 5 {"type":"error","error":{"type":"api_error","message":"the store is not available: nothing was queued, try again"}

@@ -51,8 +51,8 @@ async fn defer(gateway: &Gateway, terms: Terms, request: Request<Incoming>) -> (
         Ok(body) => intake.admit(terms, &head.headers, body).await.map_err(ApiError::from),
         Err(error) => Err(error),
     };
-    let answered =
-        admitted.and_then(|deferral| ticket(&deferral, intake.retry_after_seconds()).map(|it| (deferral.id, it)));
+    let answered = admitted
+        .and_then(|it| ticket(&it.deferral, intake.retry_after_seconds()).map(|answer| (it.deferral.id, answer)));
     match answered {
         Ok((id, response)) => (Decision::Deferred(id), response),
         Err(error) => (error.decision(), error.response()),

@@ -20,6 +20,10 @@ pub enum Refusal {
     IdempotencyMismatch,
     /// The body is longer than this many bytes.
     TooLarge(u64),
+    /// Its webhook may not go there: why, and what is allowed.
+    CallbackForbidden(String),
+    /// Its group takes no more members.
+    GroupClosed,
     /// As much is queued as may be; room is likely after this many seconds.
     QueueFull {
         /// How long to wait.

@@ -11,6 +11,7 @@ use crate::intake::Refusal;
 const NAME_MAX: usize = 64;
 const REFERENCE_MAX: usize = 256;
 const IDEMPOTENCY_KEY_MAX: usize = 255;
+const CALLBACK_MAX: usize = 2_048;
 
 /// Every header that a caller may send us.
 const KNOWN: [&str; 6] =
@@ -27,6 +28,10 @@ pub struct Tags {
     pub reference: Option<String>,
     /// The group that it belongs to.
     pub group: Option<String>,
+    /// How long to hold the connection for the result; unsaid, that depends on whether a stream is wanted.
+    pub wait: Option<Wait>,
+    /// Where a webhook is wanted: a URL, or the name of a receiver.
+    pub callback: Option<String>,
     /// The same key from the same tenant gives the same deferral.
     pub idempotency_key: Option<String>,
 }
@@ -44,6 +49,15 @@ pub enum Defer {
     By(Timestamp),
 }
 
+/// What `x-defer-wait` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// So long; zero is not at all.
+    For(Duration),
+    /// Until the deadline.
+    UntilDeadline,
+}
+
 impl Tags {
     /// Reads the tags of a call.
     ///
@@ -56,15 +70,10 @@ impl Tags {
         if asks {
             refuse_unknown(headers)?;
         }
-        check_wait(headers)?;
-        if one(headers, "x-defer-callback")?.is_some() {
-            return Err(invalid(
-                "x-defer-callback",
-                "this version sends no webhooks: leave it out and fetch the result",
-            ));
-        }
         Ok(Self {
             defer,
+            wait: one(headers, "x-defer-wait")?.map(parse_wait).transpose()?,
+            callback: visible(headers, "x-defer-callback", CALLBACK_MAX)?,
             workload: name(headers, "x-defer-workload")?,
             reference: visible(headers, "x-defer-ref", REFERENCE_MAX)?,
             group: name(headers, "x-defer-group")?,
@@ -88,14 +97,12 @@ fn parse_defer(text: &str) -> Result<Defer, Refusal> {
     }
 }
 
-fn check_wait(headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(text) = one(headers, "x-defer-wait")? else { return Ok(()) };
-    match (text, units::parse_duration(text)) {
-        (_, Some(Duration::ZERO)) => Ok(()),
-        ("deadline", _) | (_, Some(_)) => {
-            Err(invalid("x-defer-wait", "0: this version holds no connections; fetch the result by its id"))
-        }
-        _ => Err(invalid("x-defer-wait", "0 (this version holds no connections)")),
+fn parse_wait(text: &str) -> Result<Wait, Refusal> {
+    match text {
+        "deadline" => Ok(Wait::UntilDeadline),
+        other => units::parse_duration(other)
+            .map(Wait::For)
+            .ok_or_else(|| invalid("x-defer-wait", &format!("0, deadline, or a duration ({DURATION_FORM})"))),
     }
 }
 

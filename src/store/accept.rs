@@ -9,9 +9,11 @@ use tokio::sync::oneshot;
 use crate::clock::Timestamp;
 use crate::crash;
 use crate::domain::body::Item;
+use crate::domain::callback::Callback;
 use crate::domain::id::DeferralId;
 use crate::domain::lane::Lane;
 use crate::store::engine::write;
+use crate::store::groups::rooms_of;
 use crate::store::lanes::{LaneId, TOUCH_AFTER};
 use crate::store::packing::Packed;
 use crate::store::{Store, StoreError};
@@ -44,14 +46,18 @@ macro_rules! holder_of_key {
     }};
 }
 
-/// The deferral that a retry without a key repeats: the same body of the same tenant, open or final since an hour at most.
-macro_rules! twin {
+/// Attaches a retry without a key to the deferral that it repeats: the same body of the same tenant, open or final since
+/// an hour at most. One whose caller has gone comes first, and is not attached to twice while there is another.
+macro_rules! attach {
     ($tx:ident, $row:ident) => {{
         let twin: Option<DeferralId> = sqlx::query_scalar(
-            "select id from deferral
-             where body_hash = $1 and tenant = $2 and state <> 'canceled'
-               and (completed_at is null or completed_at > $3)
-             order by id desc limit 1",
+            "update deferral set caller_left_at = null
+             where id = (
+                 select id from deferral
+                 where body_hash = $1 and tenant = $2 and state <> 'canceled'
+                   and (completed_at is null or completed_at > $3)
+                 order by caller_left_at is null, id desc limit 1)
+             returning id",
         )
         .bind($row.new.item.hash.as_slice())
         .bind(&$row.new.lane.tenant)
@@ -60,6 +66,20 @@ macro_rules! twin {
         .await?;
         twin
     }};
+}
+
+/// What stands in the place of a row already.
+macro_rules! existing {
+    ($tx:ident, $row:ident) => {
+        if $row.is_keyless_retry() {
+            attach!($tx, $row).map(Accepted::Existing)
+        } else if $row.new.idempotency_key.is_some() {
+            holder_of_key!($tx, $row)
+                .map(|(id, hash)| if hash == $row.new.item.hash { Accepted::Existing(id) } else { Accepted::KeyTaken })
+        } else {
+            None
+        }
+    };
 }
 
 /// A call to be made durable.
@@ -77,6 +97,8 @@ pub struct NewDeferral {
     pub reference: Option<String>,
     /// The group that it belongs to.
     pub group: Option<String>,
+    /// Where its webhook goes.
+    pub callback: Option<Callback>,
     /// The same key from the same tenant gives the same deferral.
     pub idempotency_key: Option<String>,
     /// Whether the client says that it has sent this call before.
@@ -96,6 +118,8 @@ pub enum Accepted {
     Existing(DeferralId),
     /// Its key belongs to a call with another body; nothing was queued.
     KeyTaken,
+    /// Its group takes no more members; nothing was queued.
+    GroupClosed,
 }
 
 impl Store {
@@ -154,25 +178,24 @@ impl Store {
 
     /// One transaction for all rows; an outcome for each, in order.
     async fn commit_rows(&self, rows: &[Row]) -> Result<Vec<Accepted>, StoreError> {
-        let plain: Vec<&Row> = rows.iter().filter(|row| !row.is_keyless_retry()).collect();
         let mut outcomes = Vec::with_capacity(rows.len());
         write!(self, tx => {
+            let mut rooms = rooms_of!(tx, rows);
+            let is_plain = |row: &&Row| !row.is_keyless_retry() && !rooms.contains_key(&row.group());
+            let plain: Vec<&Row> = rows.iter().filter(is_plain).collect();
             let inserted = tx.insert(&plain).await?;
             for row in rows {
                 outcomes.push(if inserted.contains(&row.new.id) {
                     Accepted::Fresh
-                } else if row.is_keyless_retry() {
-                    match twin!(tx, row) {
-                        Some(id) => Accepted::Existing(id),
-                        None => tx.insert(&[row]).await.map(|_| Accepted::Fresh)?,
-                    }
+                } else if let Some(existing) = existing!(tx, row) {
+                    existing
+                } else if rooms.get(&row.group()) == Some(&0) {
+                    Accepted::GroupClosed
                 } else {
-                    match holder_of_key!(tx, row) {
-                        Some((id, hash)) if hash == row.new.item.hash => Accepted::Existing(id),
-                        Some(_) => Accepted::KeyTaken,
-                        // Retention has deleted the holder since: the key is free.
-                        None => tx.insert(&[row]).await.map(|_| Accepted::Fresh)?,
-                    }
+                    // The holder of the key is gone since, or there was none.
+                    tx.insert(&[row]).await?;
+                    rooms.entry(row.group()).and_modify(|room| *room -= 1);
+                    Accepted::Fresh
                 });
             }
             crash::point("admit.commit");
@@ -194,8 +217,8 @@ impl Insert for SqliteConnection {
             let new = &row.new;
             let done = sqlx::query(
                 "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
-                     idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at)
-                 values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11)
+                     idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url)
+                 values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14)
                  on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing",
             )
             .bind(new.id)
@@ -210,6 +233,8 @@ impl Insert for SqliteConnection {
             .bind(row.body_bytes())
             .bind(new.accepted_at)
             .bind(new.deadline)
+            .bind(new.callback.as_ref().map(|callback| &callback.receiver))
+            .bind(row.callback_url())
             .execute(&mut *self)
             .await?;
             if done.rows_affected() == 1 {
@@ -233,13 +258,14 @@ impl Insert for PgConnection {
         }
         let ids: Vec<DeferralId> = sqlx::query_scalar(
             "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
-                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at)
+                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url)
              select id, tenant, lane_id, 'queued', model, workload, reference, group_name,
-                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, accepted_at
+                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, accepted_at, receiver, callback_url
              from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                 $9::bytea[], $10::integer[], $11::timestamptz[], $12::timestamptz[])
+                 $9::bytea[], $10::integer[], $11::timestamptz[], $12::timestamptz[],
+                 $13::text[], $14::text[])
                  as new (id, tenant, lane_id, model, workload, reference, group_name, idempotency_key, body_hash,
-                     body_bytes, accepted_at, deadline_at)
+                     body_bytes, accepted_at, deadline_at, receiver, callback_url)
              on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
              returning id",
         )
@@ -255,6 +281,8 @@ impl Insert for PgConnection {
         .bind(column(rows, Row::body_bytes))
         .bind(column(rows, |row| row.new.accepted_at))
         .bind(column(rows, |row| row.new.deadline))
+        .bind(column(rows, |row| row.new.callback.as_ref().map(|callback| callback.receiver.as_str())))
+        .bind(column(rows, Row::callback_url))
         .fetch_all(&mut *self)
         .await?;
         let inserted: HashSet<DeferralId> = ids.into_iter().collect();
@@ -273,13 +301,22 @@ impl Insert for PgConnection {
 }
 
 #[derive(Debug)]
-struct Row {
-    new: NewDeferral,
+pub(super) struct Row {
+    pub(super) new: NewDeferral,
     lane: LaneId,
     payload: Packed,
 }
 
 impl Row {
+    /// Its tenant and the group's name, if it belongs to one.
+    pub(super) fn group(&self) -> Option<(&str, &str)> {
+        self.new.group.as_deref().map(|name| (self.new.lane.tenant.as_str(), name))
+    }
+
+    fn callback_url(&self) -> Option<&str> {
+        self.new.callback.as_ref().and_then(|callback| callback.url.as_deref())
+    }
+
     fn is_keyless_retry(&self) -> bool {
         self.new.is_retry && self.new.idempotency_key.is_none()
     }

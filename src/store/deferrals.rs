@@ -1,13 +1,15 @@
 //! Deferrals as callers see them: one, a page, and the wish to cancel one.
 
 use futures_util::TryStreamExt as _;
+use sqlx::QueryBuilder;
 
 use crate::clock::Timestamp;
 use crate::crash;
 use crate::domain::deferral::{Answer, Attempt, Cost, Deferral, ServedBy, State};
-use crate::domain::id::DeferralId;
+use crate::domain::id::{BatchId, DeferralId};
 use crate::domain::money::NanoUsd;
 use crate::store::engine::{read, write};
+use crate::store::feed::Complete as _;
 use crate::store::outcomes::insert_outcome;
 use crate::store::packing::Packed;
 use crate::store::{Store, StoreError};
@@ -15,8 +17,11 @@ use crate::store::{Store, StoreError};
 /// A page ends early once its answers, unpacked, come to this: a thousand large Messages would not fit in memory.
 const PAGE_BYTES: usize = 8_000_000;
 
+/// Callers noted as gone by one statement.
+const LEFT_ROWS: usize = 500;
+
 /// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// A tenant, who sees its own deferrals.
     Tenant(String),
@@ -81,6 +86,7 @@ macro_rules! select_deferral {
         )
     };
 }
+pub(super) use select_deferral;
 
 #[derive(sqlx::FromRow)]
 struct AttemptRow {
@@ -106,7 +112,7 @@ impl From<AttemptRow> for Attempt {
 }
 
 #[derive(sqlx::FromRow)]
-struct DeferralRow {
+pub(super) struct DeferralRow {
     id: DeferralId,
     tenant: String,
     state: State,
@@ -226,7 +232,8 @@ impl Store {
         Ok(Page { deferrals, has_more })
     }
 
-    /// Cancels a queued deferral at once, and notes the wish for one that is on its way; a final one stays as it is.
+    /// Cancels a deferral that was not sent yet at once, and notes the wish for one that is on its way; a final one stays
+    /// as it is.
     ///
     /// # Errors
     /// If the store is unavailable.
@@ -249,8 +256,35 @@ impl Store {
             .execute(&mut *tx)
             .await?
             .rows_affected() == 1;
+            let canceled = canceled || {
+                // In a batch that was not sent yet: touching it makes whoever is about to send it count its members anew.
+                let batch: Option<BatchId> = sqlx::query_scalar(
+                    "update batch set due_at = due_at
+                     where state = 'building' and id = (
+                         select batch_id from deferral
+                         where id = $1 and ($2 is null or tenant = $2) and state = 'batched')
+                     returning id",
+                )
+                .bind(id)
+                .bind(scope.tenant())
+                .fetch_optional(&mut *tx)
+                .await?;
+                batch.is_some()
+                    && sqlx::query(
+                        "update deferral set state = 'canceled', cancel_requested = true, completed_at = $2,
+                             lane_id = null, batch_id = null, attempts = attempts - 1
+                         where id = $1 and state = 'batched' and batch_id = $3",
+                    )
+                    .bind(id)
+                    .bind(now)
+                    .bind(batch)
+                    .execute(&mut *tx)
+                    .await?
+                    .rows_affected() == 1
+            };
             if canceled {
                 insert_outcome!(tx, id, answer.status, packed, now);
+                tx.complete(&[id], now).await?;
             } else {
                 sqlx::query(
                     // `queued` again, if its batch was given up since the statement before this one.
@@ -269,7 +303,26 @@ impl Store {
         self.deferral(id, scope).await
     }
 
-    fn deferral_of(&self, row: DeferralRow) -> Result<Deferral, StoreError> {
+    /// Notes that the callers are gone who held a connection for these, so that a retry takes the place of one of them.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn callers_left(&self, ids: &[DeferralId], now: Timestamp) -> Result<(), StoreError> {
+        for some in ids.chunks(LEFT_ROWS) {
+            write!(self, tx => {
+                let mut update = QueryBuilder::new("update deferral set caller_left_at = ");
+                update.push_bind(now).push(" where id in (");
+                let mut list = update.separated(", ");
+                for id in some {
+                    list.push_bind(*id);
+                }
+                update.push(")").build().execute(tx).await?;
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn deferral_of(&self, row: DeferralRow) -> Result<Deferral, StoreError> {
         let answer = match (row.status, row.codec, row.body) {
             (Some(status), Some(codec), Some(body)) => Some(Answer {
                 status: u16::try_from(status).unwrap_or(500),

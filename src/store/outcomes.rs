@@ -9,6 +9,7 @@ use crate::domain::deferral::{Answer, Cost, ServedBy, State};
 use crate::domain::id::{BatchId, DeferralId};
 use crate::domain::usage::Tokens;
 use crate::store::engine::{read, write};
+use crate::store::feed::Complete as _;
 use crate::store::finish::{Final, Finish as _};
 use crate::store::packing::STRETCH_BYTES;
 use crate::store::{Store, StoreError};
@@ -257,7 +258,9 @@ impl Store {
                 }
             }
             send_back!(tx, batch, again, now);
-            fresh.into_iter().collect()
+            let fresh: Vec<DeferralId> = fresh.into_iter().collect();
+            tx.complete(&fresh, now).await?;
+            fresh
         }))
     }
 }

@@ -11,6 +11,7 @@ use crate::domain::batch::BatchState;
 use crate::domain::deferral::{Answer, ServedBy, State};
 use crate::domain::id::{BatchId, DeferralId};
 use crate::store::engine::{Dialect, read, write};
+use crate::store::feed::Complete as _;
 use crate::store::lanes::LaneId;
 use crate::store::outcomes::{count, insert_entry, insert_outcome};
 use crate::store::packing::Packed;
@@ -248,6 +249,7 @@ impl Store {
                 }
                 if let Some((_, status, packed)) = &packed {
                     insert_outcome!(tx, id, *status, packed, now);
+                    tx.complete(&[id], now).await?;
                 }
             }
             has_left
@@ -343,6 +345,9 @@ impl Store {
                 } else {
                     insert_entry!(tx, rescue.id, "late", ServedBy::Live, bill, now);
                 }
+            }
+            if settled {
+                tx.complete(&[rescue.id], now).await?;
             }
             settled
         }))

@@ -22,6 +22,21 @@ impl Store {
         }))
     }
 
+    /// Deletes at most `limit` lines of the feed and deliveries, and the groups, that were done before `before`; says how many.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn forget_handed_over(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        Ok(write!(self, tx => {
+            let mut forgotten = 0;
+            for statement in [FORGET_FEED, FORGET_DELIVERY_ATTEMPTS, FORGET_DELIVERIES, FORGET_GROUPS] {
+                let done = sqlx::query(statement).bind(before).bind(i64::from(limit)).execute(&mut *tx).await?;
+                forgotten += done.rows_affected();
+            }
+            forgotten
+        }))
+    }
+
     /// Deletes batches that were done before `before`.
     ///
     /// # Errors
@@ -77,3 +92,24 @@ const FORGET_PAYLOADS: &str = forget!("delete from payload where deferral_id");
 const FORGET_OUTCOMES: &str = forget!("delete from outcome where deferral_id");
 const FORGET_ATTEMPTS: &str = forget!("delete from attempt where deferral_id");
 const FORGET_DEFERRALS: &str = forget!("delete from deferral where id");
+
+/// The oldest lines stand first, so those behind one that is not old enough need not be looked at.
+const FORGET_FEED: &str = "
+    delete from feed where settled_at < $1 and position in (select position from feed order by position limit $2)";
+
+const FORGET_DELIVERY_ATTEMPTS: &str = "
+    delete from delivery_attempt where delivery_id in (
+        select id from delivery where ended_at < $1 and ended_at is not null order by ended_at, id limit $2)";
+
+const FORGET_DELIVERIES: &str = "
+    delete from delivery where id in (
+        select id from delivery where ended_at < $1 and ended_at is not null order by ended_at, id limit $2)";
+
+/// One that was never closed goes with its last member.
+const FORGET_GROUPS: &str = "
+    delete from deferral_group where (tenant, name) in (
+        select tenant, name from deferral_group
+        where (announced_at < $1 or (state <> 'announced' and opened_at < $1)) and not exists (
+            select 1 from deferral
+            where tenant = deferral_group.tenant and group_name = deferral_group.name and group_name is not null)
+        limit $2)";

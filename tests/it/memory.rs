@@ -130,6 +130,7 @@ fn deferral(lane: &Lane, text: &str, now: Timestamp) -> NewDeferral {
         workload: None,
         reference: None,
         group: None,
+        callback: None,
         idempotency_key: None,
         is_retry: false,
         accepted_at: now,

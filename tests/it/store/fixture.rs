@@ -278,6 +278,7 @@ pub(super) fn call(number: u128) -> NewDeferral {
         workload: None,
         reference: None,
         group: None,
+        callback: None,
         idempotency_key: None,
         is_retry: false,
         accepted_at,

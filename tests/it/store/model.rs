@@ -190,7 +190,7 @@ impl World {
         let accepted = match self.db.store.accept(new).await.unwrap() {
             Accepted::Fresh => Some(number),
             Accepted::Existing(id) => Some(id.0.as_u128()),
-            Accepted::KeyTaken => None,
+            Accepted::KeyTaken | Accepted::GroupClosed => None,
         };
         assert_eq!(accepted, self.reference.accept(number, key, body, is_retry, now));
     }

@@ -1,0 +1,88 @@
+-- Where the webhook of a final deferral goes: a configured receiver's name, or the origin of the URL beside it. And
+-- since when the caller is gone who held a connection for it, so that a retry knows whose place to take.
+alter table deferral add column receiver text;
+alter table deferral add column callback_url text;
+alter table deferral add column caller_left_at timestamptz;
+
+create index deferral_members on deferral (tenant, group_name, id) where group_name is not null;
+create index deferral_open_members on deferral (tenant, group_name) where group_name is not null and completed_at is null;
+
+-- Numbers that are given out one after the other.
+create table counter (
+    name text primary key,
+    value bigint not null
+);
+
+-- Deferrals in the order in which they became final. A position is taken under the lock on the counter's row, which is
+-- held to the commit: whoever has seen a position never sees a lower one appear.
+create table feed (
+    position bigint primary key,
+    deferral_id uuid not null,
+    tenant text not null,
+    settled_at timestamptz not null
+);
+
+create index feed_tenant on feed (tenant, position);
+
+insert into feed (position, deferral_id, tenant, settled_at)
+select row_number() over (order by completed_at, id), id, tenant, completed_at from deferral where completed_at is not null;
+
+insert into counter (name, value) select 'feed', count(*) from feed;
+
+-- Deferrals that are announced together. `expect` is how many there will be, where whoever closed it said so.
+create table deferral_group (
+    tenant text not null,
+    name text not null,
+    state text not null check (state in ('open', 'closed', 'announced')),
+    expect bigint,
+    receiver text,
+    callback_url text,
+    opened_at timestamptz not null,
+    closed_at timestamptz,
+    announced_at timestamptz,
+    primary key (tenant, name),
+    check ((state = 'open') = (closed_at is null)),
+    check ((state = 'announced') = (announced_at is not null))
+);
+
+create index deferral_group_closed on deferral_group (tenant, name) where state = 'closed';
+
+insert into deferral_group (tenant, name, state, opened_at)
+select tenant, group_name, 'open', min(accepted_at) from deferral where group_name is not null group by tenant, group_name;
+
+-- Events on their way to a receiver. The one of a deferral has the deferral's id, so that there is only ever one.
+create table delivery (
+    id uuid primary key,
+    tenant text not null,
+    event text not null check (event in ('deferral.succeeded', 'deferral.failed', 'deferral.expired', 'deferral.canceled',
+        'group.completed')),
+    receiver text not null,
+    callback_url text,
+    deferral_id uuid,
+    group_name text,
+    state text not null check (state in ('due', 'delivered', 'dead')),
+    -- Attempts since it was made or replayed.
+    attempts integer not null default 0,
+    -- When it is next tried, which is also the lease of whoever is trying it; how often it was claimed.
+    due_at timestamptz not null,
+    fence bigint not null default 0,
+    created_at timestamptz not null,
+    ended_at timestamptz,
+    check ((state = 'due') = (ended_at is null)),
+    check ((deferral_id is null) <> (group_name is null))
+);
+
+create index delivery_due on delivery (receiver, due_at) where state = 'due';
+create index delivery_state on delivery (state, id);
+create index delivery_ended on delivery (ended_at, id) where ended_at is not null;
+
+-- What became of each try: the receiver's HTTP status, or in a word why there is none.
+create table delivery_attempt (
+    delivery_id uuid not null,
+    number integer not null,
+    status integer,
+    failure text,
+    started_at timestamptz not null,
+    duration_ms bigint not null,
+    primary key (delivery_id, number)
+);

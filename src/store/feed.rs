@@ -1,0 +1,144 @@
+//! The feed: deferrals in the order in which they became final, each once, and the webhooks that follow from it.
+//!
+//! A consumer that has read up to a position must never miss one that appears below it later. So positions are not taken
+//! from a sequence, whose numbers commit in any order, but from a counter whose row stays locked until the commit.
+
+use sqlx::{PgConnection, QueryBuilder, SqliteConnection};
+
+use crate::clock::Timestamp;
+use crate::domain::id::DeferralId;
+use crate::store::engine::read;
+use crate::store::{Scope, Store, StoreError};
+
+/// Rows in one statement on SQLite, far below the 32,766 parameters that it allows.
+const SQLITE_ROWS: usize = 500;
+
+/// A place in the feed: everything at or before it has been seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct Position(pub i64);
+
+impl Position {
+    /// Before the first.
+    pub const START: Self = Self(0);
+}
+
+/// One line of the feed.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct FeedLine {
+    /// Its place.
+    pub position: Position,
+    /// The deferral that became final.
+    pub deferral_id: DeferralId,
+    /// Whose it is.
+    pub tenant: String,
+}
+
+/// Writes down that deferrals have become final: their deliveries, and their places in the feed.
+///
+/// The last thing in a transaction that settles, since from here on it holds a lock for which all others wait.
+pub(super) trait Complete {
+    async fn complete(&mut self, ids: &[DeferralId], now: Timestamp) -> Result<(), sqlx::Error>;
+}
+
+const TAKE_POSITIONS: &str = "update counter set value = value + $1 where name = 'feed' returning value";
+
+impl Complete for SqliteConnection {
+    async fn complete(&mut self, ids: &[DeferralId], now: Timestamp) -> Result<(), sqlx::Error> {
+        for some in ids.chunks(SQLITE_ROWS) {
+            let mut deliveries = QueryBuilder::new(
+                "insert into delivery (id, tenant, event, receiver, callback_url, deferral_id, state, due_at, created_at)
+                 select id, tenant, 'deferral.' || state, receiver, callback_url, id, 'due', ",
+            );
+            deliveries.push_bind(now).push(", ").push_bind(now);
+            deliveries.push(" from deferral where receiver is not null and id in (");
+            push_ids(&mut deliveries, some);
+            deliveries.push(") on conflict (id) do nothing").build().execute(&mut *self).await?;
+
+            let count = some.len() as i64;
+            let last: i64 = sqlx::query_scalar(TAKE_POSITIONS).bind(count).fetch_one(&mut *self).await?;
+            let mut feed = QueryBuilder::new("insert into feed (position, deferral_id, tenant, settled_at) select ");
+            feed.push_bind(last - count).push(" + row_number() over (order by id), id, tenant, ").push_bind(now);
+            feed.push(" from deferral where id in (");
+            push_ids(&mut feed, some);
+            feed.push(")").build().execute(&mut *self).await?;
+        }
+        Ok(())
+    }
+}
+
+fn push_ids(query: &mut QueryBuilder<sqlx::Sqlite>, ids: &[DeferralId]) {
+    let mut list = query.separated(", ");
+    for id in ids {
+        list.push_bind(*id);
+    }
+}
+
+impl Complete for PgConnection {
+    async fn complete(&mut self, ids: &[DeferralId], now: Timestamp) -> Result<(), sqlx::Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+        sqlx::query(
+            "insert into delivery (id, tenant, event, receiver, callback_url, deferral_id, state, due_at, created_at)
+             select id, tenant, 'deferral.' || state, receiver, callback_url, id, 'due', $2, $2
+             from deferral where receiver is not null and id = any($1)
+             on conflict (id) do nothing",
+        )
+        .bind(&ids)
+        .bind(now)
+        .execute(&mut *self)
+        .await?;
+        let count = ids.len() as i64;
+        let last: i64 = sqlx::query_scalar(TAKE_POSITIONS).bind(count).fetch_one(&mut *self).await?;
+        sqlx::query(
+            "insert into feed (position, deferral_id, tenant, settled_at)
+             select $2 + row_number() over (order by id), id, tenant, $3 from deferral where id = any($1)",
+        )
+        .bind(&ids)
+        .bind(last - count)
+        .bind(now)
+        .execute(self)
+        .await
+        .map(drop)
+    }
+}
+
+impl Store {
+    /// Lines of the feed behind a place, in order, that the asker may see.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn feed(&self, scope: &Scope, after: Position, limit: u32) -> Result<Vec<FeedLine>, StoreError> {
+        // Two texts: with "all or this tenant" in one, SQLite would look for a tenant's lines among everybody's.
+        let statement = match scope {
+            Scope::Tenant(_) => {
+                "select position, deferral_id, tenant from feed
+                 where tenant = $3 and position > $1 order by position limit $2"
+            }
+            Scope::All => {
+                "select position, deferral_id, tenant from feed
+                 where $3 is null and position > $1 order by position limit $2"
+            }
+        };
+        Ok(read!(self, tx => {
+            sqlx::query_as(statement)
+                .bind(after)
+                .bind(i64::from(limit))
+                .bind(scope.tenant())
+                .fetch_all(tx)
+                .await?
+        }))
+    }
+
+    /// The place of the last line that there is.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn feed_end(&self) -> Result<Position, StoreError> {
+        Ok(read!(self, tx => {
+            sqlx::query_scalar("select value from counter where name = 'feed'").fetch_one(tx).await?
+        }))
+    }
+}
