@@ -17,3 +17,4 @@ pub mod price;
 pub mod replay;
 pub mod units;
 pub mod usage;
+pub mod wait;
