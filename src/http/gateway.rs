@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -21,35 +22,45 @@ use crate::telemetry::chain;
 pub(super) type GatewayBody = Either<LiveBody, Body>;
 
 /// Serves the gateway's listener. Clones share everything.
+///
+/// Each connection has one, and each call: thousands of which may wait, so it is one pointer. For the same reason the
+/// ways that a request can take are boxed, lest each takes the room of the largest.
 #[derive(Clone)]
-pub struct Gateway {
-    pub(super) rooms: Rooms,
+pub struct Gateway(Arc<Doors>);
+
+struct Doors {
+    rooms: Rooms,
     own: Router,
 }
 
 impl Gateway {
     /// The door to these rooms.
     pub fn new(rooms: Rooms) -> Self {
-        Self { own: own_routes(rooms.clone()), rooms }
+        Self(Arc::new(Doors { own: own_routes(rooms.clone()), rooms }))
+    }
+
+    /// What it leads to.
+    pub(super) fn rooms(&self) -> &Rooms {
+        &self.0.rooms
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<GatewayBody> {
         // Only the path decides; a query such as `?beta=true` passes through.
         let path = request.uri().path();
         if path == "/v1/messages" && request.method() == Method::POST {
-            return messages::call(self, request).await;
+            return Box::pin(messages::call(self, request)).await;
         }
         if is_own(path) {
-            let Ok(answer) = self.own.clone().oneshot(request.map(Body::new)).await;
+            let Ok(answer) = Box::pin(self.0.own.clone().oneshot(request.map(Body::new))).await;
             return answer.map(Either::Right);
         }
-        self.relay(request).await
+        Box::pin(self.relay(request)).await
     }
 
     /// Passes a request on, and its answer back.
     pub(super) async fn relay(&self, request: Request<Incoming>) -> Response<GatewayBody> {
         let credential = self.stand_in(&request);
-        match self.rooms.live.forward(request, credential).await {
+        match self.rooms().live.forward(request, credential).await {
             Ok(answer) => answer.map(Either::Left),
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "a live call was not answered");
@@ -60,7 +71,7 @@ impl Gateway {
 
     /// The upstream's key, where the caller presents one that the gateway has issued in its place.
     fn stand_in(&self, request: &Request<Incoming>) -> Option<(HeaderName, HeaderValue)> {
-        let caller = self.rooms.intake.issued_key(request.headers())?;
+        let caller = self.rooms().intake.issued_key(request.headers())?;
         let secret = caller.credential.secret;
         let (name, value) = match caller.credential.header {
             CredentialHeader::ApiKey => (HeaderName::from_static("x-api-key"), secret.expose().to_owned()),

@@ -58,7 +58,7 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let protocol = protocol(HEAD_READ_LIMIT);
+    let protocol = Arc::new(protocol(HEAD_READ_LIMIT));
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
@@ -73,7 +73,7 @@ where
         };
         // Small writes, such as the events of a stream, must not wait for each other. A failure means that the client has gone.
         let _ = stream.set_nodelay(true);
-        let conversation = converse(protocol.clone(), stream, service_for(peer), drain.clone(), HEAD_READ_LIMIT);
+        let conversation = converse(Arc::clone(&protocol), stream, service_for(peer), drain.clone(), HEAD_READ_LIMIT);
         connections.spawn(cut.clone().run_until_cancelled_owned(conversation));
     }
 
@@ -108,7 +108,7 @@ fn protocol(head_read_limit: Duration) -> auto::Builder<TokioExecutor> {
 
 /// One connection from its first byte to its last.
 async fn converse<S, B>(
-    protocol: auto::Builder<TokioExecutor>,
+    protocol: Arc<auto::Builder<TokioExecutor>>,
     stream: TcpStream,
     service: S,
     drain: CancellationToken,
@@ -124,7 +124,8 @@ async fn converse<S, B>(
     let asked = Arc::new(AtomicBool::new(false));
     let socket = Socket::new(stream);
     let service = Asked { service, asked: Arc::clone(&asked), interim: socket.interim() };
-    let mut connection = pin!(protocol.serve_connection(TokioIo::new(socket), service));
+    // Boxed, because what has been moved still counts in the size of a task, and thousands of these may wait.
+    let mut connection = Box::pin(protocol.serve_connection(TokioIo::new(socket), service));
     // Until the protocol is known, nothing in it bounds how long a client may take to show which it speaks.
     let mut first_request = pin!(sleep(head_read_limit));
     let (mut waiting, mut draining) = (true, false);
@@ -206,7 +207,7 @@ mod tests {
             String::from_utf8(heard).unwrap()
         };
         let drain = CancellationToken::new();
-        tokio::join!(client, converse(protocol(LIMIT), stream, service, drain, LIMIT)).0
+        tokio::join!(client, converse(Arc::new(protocol(LIMIT)), stream, service, drain, LIMIT)).0
     }
 
     #[tokio::test]

@@ -24,20 +24,20 @@ const DISCARD_LIMIT: Duration = Duration::from_secs(10);
 
 /// Answers a call.
 pub(super) async fn call(gateway: &Gateway, request: Request<Incoming>) -> Response<GatewayBody> {
-    let (decision, mut response) = match gateway.rooms.intake.decide(request.headers()) {
-        Ok(Route::Live(reason)) => (Decision::Live(reason), gateway.relay(request).await),
+    let (decision, mut response) = match gateway.rooms().intake.decide(request.headers()) {
+        Ok(Route::Live(reason)) => (Decision::Live(reason), Box::pin(gateway.relay(request)).await),
         Ok(Route::Defer(terms)) => {
             let (decision, response) = defer(gateway, terms, request).await;
             (decision, response.map(Either::Right))
         }
         Err(refusal) => {
-            discard(request.into_body()).await;
+            Box::pin(discard(request.into_body())).await;
             let error = ApiError::from(refusal);
             (error.decision(), error.response().map(Either::Right))
         }
     };
     let (what, why) = decision.words();
-    gateway.rooms.metrics.decided(what, why);
+    gateway.rooms().metrics.decided(what, why);
     if let Ok(decision) = HeaderValue::from_str(&decision.to_string()) {
         response.headers_mut().insert(DECISION, decision);
     }
@@ -48,10 +48,10 @@ async fn defer(gateway: &Gateway, terms: Terms, request: Request<Incoming>) -> (
     let (head, body) = request.into_parts();
     let interim = Interim::of(&head);
     // Boxed, because admitting takes far more room than waiting, and is soon done.
-    match Box::pin(admit(&gateway.rooms.intake, terms, head, body)).await {
+    match Box::pin(admit(&gateway.rooms().intake, terms, head, body)).await {
         Ok(admitted) => {
             let decision = Decision::Deferred(admitted.deferral.id);
-            (decision, held::answer(&gateway.rooms, admitted, interim).await)
+            (decision, held::answer(gateway.rooms(), admitted, interim).await)
         }
         Err(error) => (error.decision(), error.response()),
     }

@@ -1,5 +1,6 @@
 //! Holding: callers who keep their connection open for the result.
 
+mod crowd;
 mod json;
 
 use std::time::Duration;
