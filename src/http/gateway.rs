@@ -18,13 +18,16 @@ use crate::http::{Rooms, messages, own_routes};
 use crate::live::LiveBody;
 use crate::telemetry::chain;
 
+/// An answer that is being made. Boxed by whoever makes it, so that one for which a call waits takes no more room than
+/// its own way needs.
+pub(super) type Answering = Pin<Box<dyn Future<Output = Response<GatewayBody>> + Send>>;
+
 /// A body that is relayed, or one of our own.
 pub(super) type GatewayBody = Either<LiveBody, Body>;
 
 /// Serves the gateway's listener. Clones share everything.
 ///
-/// Each connection has one, and each call: thousands of which may wait, so it is one pointer. For the same reason the
-/// ways that a request can take are boxed, lest each takes the room of the largest.
+/// Each connection has one, and each call, of which thousands may wait: so it is one pointer.
 #[derive(Clone)]
 pub struct Gateway(Arc<Doors>);
 
@@ -44,17 +47,21 @@ impl Gateway {
         &self.0.rooms
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<GatewayBody> {
+    fn answer(&self, request: Request<Incoming>) -> Answering {
         // Only the path decides; a query such as `?beta=true` passes through.
         let path = request.uri().path();
         if path == "/v1/messages" && request.method() == Method::POST {
-            return Box::pin(messages::call(self, request)).await;
+            return messages::call(self, request);
         }
         if is_own(path) {
-            let Ok(answer) = Box::pin(self.0.own.clone().oneshot(request.map(Body::new))).await;
-            return answer.map(Either::Right);
+            let answer = self.0.own.clone().oneshot(request.map(Body::new));
+            return Box::pin(async {
+                let Ok(answer) = answer.await;
+                answer.map(Either::Right)
+            });
         }
-        Box::pin(self.relay(request)).await
+        let gateway = self.clone();
+        Box::pin(async move { gateway.relay(request).await })
     }
 
     /// Passes a request on, and its answer back.
@@ -91,8 +98,8 @@ impl hyper::service::Service<Request<Incoming>> for Gateway {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let gateway = self.clone();
-        Box::pin(async move { Ok(gateway.answer(request).await) })
+        let answer = self.answer(request);
+        Box::pin(async { Ok(answer.await) })
     }
 }
 
