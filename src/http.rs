@@ -10,6 +10,7 @@ mod health;
 mod held;
 pub mod listen;
 mod messages;
+mod protocols;
 mod query;
 mod settings;
 mod socket;

@@ -38,7 +38,7 @@ async fn a_thousand_callers_wait_in_little_memory() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a while: make soak"]
 async fn ten_thousand_callers_wait_in_little_memory() {
-    wait_together(10_000).await;
+    wait_together(std::env::var("N").map_or(10_000, |n| n.parse().unwrap())).await;
 }
 
 async fn wait_together(callers: usize) {
@@ -46,12 +46,20 @@ async fn wait_together(callers: usize) {
     let simulator = Simulator::start(simulator::Settings::default(), Clock::system()).await.unwrap();
     let storage = Storage::new(Engine::Sqlite).await;
     let settings = [("batch.linger", "1d"), ("batch.poll_min", "50ms")];
-    let gateway = Gateway::start(serve(&storage, &simulator.url(), &settings)).await;
+    let mut command = serve(&storage, &simulator.url(), &settings);
+    for v in ["MALLOC_ARENA_MAX", "MALLOC_TOP_PAD_", "LD_PRELOAD", "MALLOC_TRIM_THRESHOLD_"] {
+        if let Ok(x) = std::env::var(format!("X{v}")) {
+            command.env(v, x);
+        }
+    }
+    let gateway = Gateway::start(command).await;
     gateway.until_ready().await;
 
     let mut crowd = gather(&gateway, 0..FIRST).await;
+    let t = Instant::now();
     let few = memory(&gateway, "VmRSS");
     crowd.extend(gather(&gateway, FIRST..FIRST + callers).await);
+    println!("gathered in {:?}", t.elapsed());
     let many = memory(&gateway, "VmRSS");
     let each = many.saturating_sub(few) / callers as u64;
     println!("{callers} callers take {each} bytes each: {few} with {FIRST}, {many} with all");
