@@ -62,7 +62,8 @@ where
         // Small writes, such as the events of a stream, must not wait for each other. A failure means that the client has gone.
         let _ = stream.set_nodelay(true);
         let conversation = converse(Arc::clone(&protocols), stream, service_for(peer), drain.clone(), HEAD_READ_LIMIT);
-        connections.spawn(cut.clone().run_until_cancelled_owned(conversation));
+        // Boxed, since each layer around it takes its size again, and thousands of them may wait.
+        connections.spawn(cut.clone().run_until_cancelled_owned(Box::pin(conversation)));
     }
 
     drop(listener);
@@ -114,15 +115,17 @@ where
     let (mut waiting, mut draining) = (true, false);
     loop {
         tokio::select! {
+            // The drain first: an answer that comes with it is to say that the connection ends.
+            biased;
+            () = drain.cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(error = %chain(&error), "a connection broke off");
                 }
                 return;
-            }
-            () = drain.cancelled(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
             }
             () = first_request.as_mut(), if waiting => {
                 waiting = false;

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use http::Method;
 use offpeak::clock::Clock;
@@ -27,8 +28,8 @@ const CONNECTING: usize = 100;
 /// How long a crowd may take to gather, and to be served.
 const LIMIT: Duration = Duration::from_mins(4);
 
-/// Files that a process may have open: both ends of each connection are on this machine.
-const FILES: usize = 15_000;
+/// Files that a process may have open besides a connection for each caller.
+const OTHER_FILES: usize = 500;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_callers_wait_in_little_memory() {
@@ -38,36 +39,27 @@ async fn a_thousand_callers_wait_in_little_memory() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a while: make soak"]
 async fn ten_thousand_callers_wait_in_little_memory() {
-    wait_together(std::env::var("N").map_or(10_000, |n| n.parse().unwrap())).await;
+    wait_together(10_000).await;
 }
 
 async fn wait_together(callers: usize) {
-    raise_limit();
+    raise_limit(FIRST + callers + OTHER_FILES);
     let simulator = Simulator::start(simulator::Settings::default(), Clock::system()).await.unwrap();
     let storage = Storage::new(Engine::Sqlite).await;
     let settings = [("batch.linger", "1d"), ("batch.poll_min", "50ms")];
-    let mut command = serve(&storage, &simulator.url(), &settings);
-    for v in ["MALLOC_ARENA_MAX", "MALLOC_TOP_PAD_", "LD_PRELOAD", "MALLOC_TRIM_THRESHOLD_"] {
-        if let Ok(x) = std::env::var(format!("X{v}")) {
-            command.env(v, x);
-        }
-    }
-    let gateway = Gateway::start(command).await;
+    let gateway = Gateway::start(serve(&storage, &simulator.url(), &settings)).await;
     gateway.until_ready().await;
 
     let mut crowd = gather(&gateway, 0..FIRST).await;
-    let t = Instant::now();
     let few = memory(&gateway, "VmRSS");
     crowd.extend(gather(&gateway, FIRST..FIRST + callers).await);
-    println!("gathered in {:?}", t.elapsed());
     let many = memory(&gateway, "VmRSS");
     let each = many.saturating_sub(few) / callers as u64;
     println!("{callers} callers take {each} bytes each: {few} with {FIRST}, {many} with all");
 
     let began = Instant::now();
     gateway.operator(Method::POST, "/api/flush").send().await.expect(202);
-    let served = stream::iter(crowd).map(|caller| async move { answer(caller).await }).buffer_unordered(FILES);
-    let served: Vec<String> = tokio::time::timeout(LIMIT, served.collect()).await.expect("all are served");
+    let served = tokio::time::timeout(LIMIT, join_all(crowd.into_iter().map(answer))).await.expect("all are served");
     println!("all were served {:?} after the flush", began.elapsed());
     assert_eq!(served.len(), callers + FIRST);
     for answer in served {
@@ -83,16 +75,12 @@ async fn gather(gateway: &Gateway, numbers: std::ops::Range<usize>) -> Vec<TcpSt
     let callers = stream::iter(numbers).map(|number| async move {
         let mut caller = TcpStream::connect(gateway.address).await.unwrap();
         let prompt = format!("{number} {}", "word ".repeat(200));
-        let mut call = on_the_wire(&prompt, "x-defer-wait: deadline\r\nconnection: close\r\n");
-        match number % 3 {
-            0 => {}
-            1 => call = call.replacen("deadline", "4m", 1),
-            _ => {
-                let length = body(&prompt).len();
-                call = call.replacen("{\"model\"", "{\"stream\":true,\"model\"", 1);
-                call = call.replacen(&format!("length: {length}"), &format!("length: {}", length + 14), 1);
-            }
-        }
+        let (text, wait) = match number % 3 {
+            0 => (body(&prompt), "deadline"),
+            1 => (body(&prompt), "4m"),
+            _ => (streamed(&prompt), "deadline"),
+        };
+        let call = on_the_wire(&text, &format!("x-defer-wait: {wait}\r\nconnection: close\r\n"));
         caller.write_all(call.as_bytes()).await.unwrap();
         caller
     });
@@ -120,10 +108,10 @@ async fn answer(mut caller: TcpStream) -> String {
 }
 
 /// Lets this process, and those that it starts, have so many files open.
-fn raise_limit() {
+fn raise_limit(files: usize) {
     let raised = Command::new("prlimit")
-        .args(["--pid", &std::process::id().to_string(), &format!("--nofile={FILES}")])
+        .args(["--pid", &std::process::id().to_string(), &format!("--nofile={files}")])
         .status()
         .unwrap();
-    assert!(raised.success(), "this needs {FILES} open files");
+    assert!(raised.success(), "this needs {files} open files");
 }
