@@ -10,7 +10,7 @@ use std::time::Duration;
 use offpeak::clock::Timestamp;
 use offpeak::domain::batch::BatchState;
 use offpeak::domain::deferral::Answer;
-use offpeak::store::{Accepted, Filter, NewDeferral, PageCursor, Scope, Store};
+use offpeak::store::{Accepted, Departure, Filter, NewDeferral, PageCursor, Scope, Store};
 use sqlx::{AssertSqlSafe, Row as _};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -94,6 +94,9 @@ async fn queue_and_batches(ear: &Overhearing) {
     let retry = NewDeferral { id: id(301), is_retry: true, ..call(1) };
     assert_eq!(store.accept(retry).await.unwrap(), Accepted::Existing(id(1)));
     ear.expect("looking for a twin", "deferral_body").await;
+    let departures: Vec<_> = (1..=9).map(|number| Departure { id: id(number), since: later, at: later }).collect();
+    store.callers_left(&departures).await.unwrap();
+    ear.expect("noting who is gone", "deferral_pkey|sqlite_autoindex_deferral_1").await;
     let keyed = |number| NewDeferral { idempotency_key: Some("k".to_owned()), ..call(number) };
     assert_eq!(store.accept(keyed(302)).await.unwrap(), Accepted::Fresh);
     assert_eq!(store.accept(keyed(303)).await.unwrap(), Accepted::KeyTaken);
