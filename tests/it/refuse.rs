@@ -193,7 +193,7 @@ async fn a_tenant_holds_half_the_queue_while_another_waits(engine: Engine) {
 async fn a_store_that_is_gone_is_said_to_be(engine: Engine) {
     let app = TestApp::start(engine).await;
     app.expect_errors();
-    for statement in ["alter table payload rename to gone", "alter table mark rename to lost"] {
+    for statement in ["alter table payload rename to gone", "alter table counter rename to lost"] {
         app.storage().change(statement).await;
     }
     let refused = app.tagged(body("Hi")).send().await;
@@ -207,7 +207,7 @@ async fn a_store_that_is_gone_is_said_to_be(engine: Engine) {
     assert_eq!(ready["status"], "not ready");
     assert!(ready["wrong"][0].as_str().unwrap().contains("store"), "{ready}");
 
-    for statement in ["alter table gone rename to payload", "alter table lost rename to mark"] {
+    for statement in ["alter table gone rename to payload", "alter table lost rename to counter"] {
         app.storage().change(statement).await;
     }
     app.get("/readyz").send().await.expect(200);
