@@ -12,7 +12,7 @@
 //! floor 3   live  intake  flush  poll  ingest  rescue  hold  retain     what Offpeak does
 //! floor 2   store  provider                       the only two that talk to something outside
 //! floor 1   domain                                the words: no I/O, no async, no clock
-//! ground    crash  encoding  health  metrics  nudge  secret  telemetry, and below them the clock
+//! ground    crash  egress  encoding  health  metrics  nudge  secret  telemetry, and below them the clock
 //! ```
 //!
 //! A call comes in through [`http`]. [`intake`] decides what becomes of it: [`live`] relays it byte for
@@ -26,6 +26,7 @@ pub mod cli;
 pub mod clock;
 pub mod crash;
 pub mod domain;
+pub mod egress;
 pub mod encoding;
 pub mod flush;
 pub mod health;
