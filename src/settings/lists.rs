@@ -31,14 +31,16 @@ pub(super) fn keys(read: &mut Reader<'_>) -> Vec<Key> {
     keys
 }
 
-/// Checks the `[[receiver]]` sections.
-pub(super) fn receivers(read: &mut Reader<'_>) {
+/// Reads the names of the `[[receiver]]` sections, and checks the rest.
+pub(super) fn receivers(read: &mut Reader<'_>) -> Vec<String> {
+    let mut names = Vec::new();
     for item in read.items("receiver") {
-        read.name(&format!("{item}.name"));
+        names.push(read.name(&format!("{item}.name")));
         read.url(&format!("{item}.url"));
         read.rotating_secret(&format!("{item}.secret"));
     }
     names_are_unique(read, "receiver");
+    names
 }
 
 /// Reads one key for nothing but its faults.

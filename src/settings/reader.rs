@@ -112,11 +112,9 @@ impl<'a> Reader<'a> {
         self.text(key, expected, |text| fits(text).then(|| text.to_owned())).unwrap_or_default()
     }
 
-    pub(super) fn strings(&mut self, key: &str, expected: &str, fits: impl Fn(&str) -> bool) -> Vec<String> {
+    pub(super) fn list<T>(&mut self, key: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
         let parse = |raw: &Raw| match raw {
-            Raw::List(items) => {
-                items.iter().map(|item| item.as_text().filter(|text| fits(text)).map(ToOwned::to_owned)).collect()
-            }
+            Raw::List(items) => items.iter().map(|item| item.as_text().and_then(&parse)).collect(),
             _ => None,
         };
         self.value(key, expected, parse).unwrap_or_default()

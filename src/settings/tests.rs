@@ -99,6 +99,7 @@ fn nothing_given_means_the_defaults() {
             max_queued: 1_000_000,
             linger: seconds(60),
             keys: Vec::new(),
+            receivers: Vec::new(),
         },
         flush: flush::Settings {
             linger: seconds(60),
@@ -110,6 +111,7 @@ fn nothing_given_means_the_defaults() {
         poll: poll::Settings { min: seconds(10), max: seconds(120), lease: seconds(30) },
         ingest: ingest::Settings { max_attempts: 5, on_deadline: OnDeadline::Live, lease: seconds(30) },
         rescue: rescue::Settings { on_deadline: OnDeadline::Live, lead: seconds(900), lease: seconds(30) },
+        egress: egress::Settings { allow_hosts: Vec::new(), allow_private: false },
         retain: retain::Settings { retention: seconds(30 * 86_400) },
         telemetry: telemetry::Settings { log: "info".into() },
     };
@@ -144,6 +146,7 @@ fn what_a_file_sets_arrives_where_it_steers() {
             max_queued: 6_000,
             linger: seconds(8),
             keys: Vec::new(),
+            receivers: Vec::new(),
         },
         flush: flush::Settings {
             linger: seconds(8),
@@ -155,6 +158,10 @@ fn what_a_file_sets_arrives_where_it_steers() {
         poll: poll::Settings { min: Duration::from_millis(12), max: seconds(13), lease: seconds(15) },
         ingest: ingest::Settings { max_attempts: 11, on_deadline: OnDeadline::Expire, lease: seconds(15) },
         rescue: rescue::Settings { on_deadline: OnDeadline::Expire, lead: seconds(240), lease: seconds(15) },
+        egress: egress::Settings {
+            allow_hosts: ["hooks.internal", "*.example"].map(|text| HostPattern::parse(text).unwrap()).into(),
+            allow_private: true,
+        },
         retain: retain::Settings { retention: seconds(7 * 86_400) },
         telemetry: telemetry::Settings { log: "info,offpeak=debug".into() },
     };
