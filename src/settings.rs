@@ -24,7 +24,7 @@ use crate::egress::HostPattern;
 use crate::http::{AdminSettings, GatewaySettings};
 use crate::secret::{KeySource, MasterKey};
 use crate::store::Location;
-use crate::{egress, flush, ingest, intake, poll, provider, rescue, retain, store, telemetry};
+use crate::{deliver, egress, flush, ingest, intake, poll, provider, rescue, retain, store, telemetry};
 
 pub use fault::{Fault, Faults, Origin};
 
@@ -77,6 +77,8 @@ pub struct Settings {
     pub ingest: ingest::Settings,
     /// What happens near a deadline.
     pub rescue: rescue::Settings,
+    /// How webhooks are signed, and the receivers that have names.
+    pub deliver: deliver::Settings,
     /// Where webhooks to URLs of callers may go.
     pub egress: egress::Settings,
     /// How long things are kept.
@@ -131,6 +133,7 @@ impl Settings {
         let lease = read.duration("batch.lease", SECOND..=10 * MINUTE);
         let on_deadline = on_deadline(read);
         let url = store_location(read);
+        let receivers = lists::receivers(read);
         Self {
             gateway: GatewaySettings {
                 listen: read.address("gateway.listen"),
@@ -153,7 +156,7 @@ impl Settings {
                 max_queued: read.integer("defer.max_queued", 1..=100_000_000).into(),
                 linger,
                 keys: lists::keys(read),
-                receivers: lists::receivers(read),
+                receivers: receivers.iter().map(|receiver| receiver.name.clone()).collect(),
             },
             flush: flush::Settings {
                 linger,
@@ -173,6 +176,7 @@ impl Settings {
                 lead: read.duration("defer.rescue_lead", Duration::ZERO..=DAY),
                 lease,
             },
+            deliver: deliver::Settings { keys: read.signing_keys("webhooks.secret"), receivers, lease },
             egress: egress::Settings {
                 allow_hosts: read.list("webhooks.allow_hosts", HOSTS_FORM, HostPattern::parse),
                 allow_private: read.boolean("webhooks.allow_private"),
@@ -250,7 +254,6 @@ fn on_deadline(read: &mut Reader<'_>) -> OnDeadline {
 /// Settings of parts that read nothing of their own yet: a wrong one is told now all the same.
 fn check_what_nobody_reads(read: &mut Reader<'_>) {
     read.choice("defer.keepalive", &[("space", ()), ("interim", ())], ());
-    read.rotating_secret("webhooks.secret");
     read.boolean("inventory.enabled");
     read.integer("inventory.prompt_preview", 0..=10_000);
     read.string("prices.file", "a path, or \"\"", |_| true);
