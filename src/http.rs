@@ -4,6 +4,7 @@ mod admin;
 mod answer;
 mod caller;
 mod deferrals;
+mod deliveries;
 mod error;
 mod gateway;
 mod health;
@@ -79,6 +80,9 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deferrals/{id}", get(deferrals::show))
         .route("/api/deferrals/{id}/cancel", post(deferrals::cancel))
         .route("/api/deferrals/{id}/promote", post(deferrals::promote))
+        .route("/api/deliveries", get(deliveries::list))
+        .route("/api/deliveries/{id}", get(deliveries::show))
+        .route("/api/deliveries/{id}/replay", post(deliveries::replay))
         .route("/api/batches", get(admin::batches))
         .route("/api/flush", post(admin::flush))
         .fallback(error::no_such_path)

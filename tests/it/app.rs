@@ -94,11 +94,13 @@ impl Setup {
         let mut environment = self.environment;
         environment.entry(variable("upstream.url")).or_insert_with(|| simulator.url());
         environment.extend(storage.settings().map(|(key, value)| (variable(key), value)));
-        let settings = Settings::load(&Sources { file: Some(file), environment }).unwrap().settings;
+        let sources = Sources { file: Some(file), environment };
+        let settings = Settings::load(&sources).unwrap().settings;
         let app = App::start(settings.clone(), clock.clone(), Workers::ByHand).await.unwrap();
         TestApp {
             app: Some(app),
             settings,
+            sources,
             simulator,
             storage,
             clock,
@@ -119,6 +121,7 @@ pub(crate) struct TestApp {
     /// Taken while it restarts.
     app: Option<App>,
     settings: Settings,
+    sources: Sources,
     simulator: Simulator,
     storage: Storage,
     pub(crate) clock: Clock,
@@ -171,6 +174,14 @@ impl TestApp {
         }
         let app = App::start(self.settings.clone(), self.clock.clone(), Workers::ByHand).await.unwrap();
         self.app = Some(app);
+    }
+
+    /// Has it read its settings again: the usual ones with these, and this file.
+    pub(crate) fn reload(&self, changes: &[(&str, &str)], file: &str) {
+        let mut sources = self.sources.clone();
+        std::fs::write(sources.file.as_ref().unwrap(), file).unwrap();
+        sources.environment.extend(changes.iter().map(|(key, value)| (variable(key), (*value).to_owned())));
+        self.app().reload(&Settings::load(&sources).unwrap().settings);
     }
 
     /// Lets the provider misbehave.
