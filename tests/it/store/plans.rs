@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use offpeak::clock::Timestamp;
 use offpeak::domain::batch::BatchState;
+use offpeak::domain::callback::Callback;
 use offpeak::domain::deferral::Answer;
-use offpeak::store::{Accepted, Filter, NewDeferral, PageCursor, Scope, Store};
+use offpeak::domain::delivery::DeliveryState;
+use offpeak::store::{Accepted, DeliveryFilter, Filter, NewDeferral, Next, PageCursor, Scope, Store, Tried};
 use sqlx::{AssertSqlSafe, Row as _};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -39,7 +41,12 @@ const HISTORY_SQLITE: &str = "
     insert into batch (id, lane_id, tenant, state, provider_id, item_count, item_bytes, built_at, sent_at, due_at, fence)
     with recursive number (n) as (select 1 union all select n + 1 from number where n < 2000)
     select randomblob(16), randomblob(16), 'big', 'ingested', 'msgbatch_old_' || n, 10, 20000, 1700000000000,
-        1700000000000, 1700000000000, 1 from number";
+        1700000000000, 1700000000000, 1 from number;
+    insert into delivery (id, tenant, event, receiver, deferral_id, state, attempts, due_at, fence, created_at, ended_at)
+    select id, tenant, 'deferral.succeeded', 'big', id, 'delivered', 1, completed_at, 1, completed_at, completed_at
+    from deferral;
+    insert into delivery_attempt (delivery_id, number, status, started_at, duration_ms)
+    select id, 1, 200, created_at, 5 from delivery";
 
 const HISTORY_POSTGRES: &str = "
     insert into deferral (id, tenant, state, model, body_hash, body_bytes, accepted_at, deadline_at, queued_at,
@@ -58,13 +65,19 @@ const HISTORY_POSTGRES: &str = "
     select gen_random_uuid(), gen_random_uuid(), 'big', 'ingested', 'msgbatch_old_' || n, 10, 20000,
         to_timestamp(1700000000), to_timestamp(1700000000), to_timestamp(1700000000), 1
     from generate_series(1, 2000) as n;
+    insert into delivery (id, tenant, event, receiver, deferral_id, state, attempts, due_at, fence, created_at, ended_at)
+    select id, tenant, 'deferral.succeeded', 'big', id, 'delivered', 1, completed_at, 1, completed_at, completed_at
+    from deferral;
+    insert into delivery_attempt (delivery_id, number, status, started_at, duration_ms)
+    select id, 1, 200, created_at, 5 from delivery;
     analyze";
 
 /// Tables that grow with every call; the others stay small.
-const LARGE: [&str; 6] = ["deferral", "batch", "payload", "outcome", "attempt", "entry"];
+const LARGE: [&str; 8] =
+    ["deferral", "batch", "payload", "outcome", "attempt", "entry", "delivery", "delivery_attempt"];
 
 /// Indexes that hold only what is open, so that reading one from end to end is fine.
-const OF_OPEN_ROWS: [&str; 4] = ["deferral_queued", "deferral_batched", "deferral_open", "batch_lane"];
+const OF_OPEN_ROWS: [&str; 5] = ["deferral_queued", "deferral_batched", "deferral_open", "batch_lane", "delivery_due"];
 
 async fn every_statement_finds_its_rows_by_an_index(db: Fixture) {
     if !is_alone() {
@@ -81,6 +94,7 @@ async fn every_statement_finds_its_rows_by_an_index(db: Fixture) {
     queue_and_batches(&ear).await;
     results(&ear).await;
     callers_and_retention(&ear).await;
+    deliveries(&ear).await;
 }
 
 async fn queue_and_batches(ear: &Overhearing) {
@@ -164,6 +178,52 @@ async fn callers_and_retention(ear: &Overhearing) {
     ear.expect("forgetting lanes", "deferral_open").await;
 }
 
+/// 300 webhooks are due at three receivers, behind a long history of those that were taken.
+async fn deliveries(ear: &Overhearing) {
+    let (store, later) = (&ear.store, NOW.plus(LEASE));
+    for number in 1_001..=1_300 {
+        let receiver = Callback::receiver(["a", "b", "c"][number as usize % 3]);
+        ear.db.accept([NewDeferral { callback: Some(receiver), ..call(number) }]).await;
+        let canceled = Answer::canceled(id(number));
+        store.cancel(id(number), &Scope::All, &canceled, later).await.unwrap().expect("a deferral");
+    }
+    if matches!(ear.db.raw, Raw::Postgres(_)) {
+        ear.db.raw.run("analyze").await;
+    }
+    heard();
+    let receivers = store.waiting_receivers("", later, 500).await.unwrap();
+    assert_eq!(receivers.len(), 3);
+    ear.expect("who waits", "delivery_due").await;
+    let wanted: Vec<_> = receivers.into_iter().map(|waiting| (waiting.receiver, 2)).collect();
+    let claimed = store.claim_deliveries(&wanted, later, LEASE).await.unwrap();
+    assert_eq!(claimed.len(), 6);
+    ear.expect("claiming deliveries", "delivery_due").await;
+    let tried = Tried { status: Some(200), failure: None, started_at: later, duration: LEASE };
+    for one in &claimed {
+        assert!(store.delivery_tried(one, tried, Next::Delivered, later).await.unwrap());
+    }
+    ear.expect("noting an attempt", "delivery_attempt_pkey|sqlite_autoindex_delivery_attempt_1").await;
+    store.delivery_counts().await.unwrap();
+    ear.expect("counting deliveries", "delivery_due|delivery_state").await;
+
+    let (state, receiver) = (Some(DeliveryState::Due), Some("a".to_owned()));
+    for (filter, index) in [
+        (DeliveryFilter::default(), "delivery_pkey|sqlite_autoindex_delivery_1"),
+        (DeliveryFilter { state, ..DeliveryFilter::default() }, "delivery_state"),
+        (DeliveryFilter { receiver: receiver.clone(), ..DeliveryFilter::default() }, "delivery_receiver"),
+        (DeliveryFilter { state, receiver, ..DeliveryFilter::default() }, "delivery_receiver|delivery_state|delivery_due"),
+    ] {
+        assert_eq!(store.deliveries(&filter, 20).await.unwrap().len(), 20, "{filter:?}");
+        ear.expect("a page of deliveries", index).await;
+    }
+    store.delivery_history(claimed[0].id).await.unwrap();
+    store.replay_delivery(claimed[0].id, later).await.unwrap().expect("a delivery");
+    ear.expect("one delivery", "delivery_pkey|sqlite_autoindex_delivery_1").await;
+    let before = Timestamp::from_millis(1_700_000_021_000);
+    assert!(store.forget_handed_over(before, 100).await.unwrap() > 0);
+    ear.expect("forgetting deliveries", "delivery_ended").await;
+}
+
 /// A store whose statements are overheard.
 struct Overhearing {
     db: Fixture,
@@ -204,7 +264,7 @@ fn reads_all(line: &str, table: &str) -> bool {
 }
 
 fn is_statement(text: &str) -> bool {
-    ["select", "insert", "update", "delete"].iter().any(|verb| text.trim_start().starts_with(verb))
+    ["select", "insert", "update", "delete", "with"].iter().any(|verb| text.trim_start().starts_with(verb))
 }
 
 /// What sqlx has told since it was last asked.
