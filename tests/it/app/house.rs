@@ -11,7 +11,7 @@ pub(super) const UNDER_WAY: &str = "select (select count(*) from deferral where 
     + (select count(*) from batch where state in ('building', 'uncertain', 'submitted', 'ended'))";
 
 /// What there must be none of.
-const NONE_OF: [(&str, &str); 8] = [
+const NONE_OF: [(&str, &str); 10] = [
     (
         "batches that are not done",
         "select count(*) from batch where state in ('building', 'uncertain', 'submitted', 'ended')",
@@ -37,6 +37,15 @@ const NONE_OF: [(&str, &str); 8] = [
     (
         "entries of what was not billed",
         "select count(*) from entry where deferral_id in (select id from deferral where state <> 'succeeded')",
+    ),
+    (
+        "final deferrals whose webhook nobody sends",
+        "select count(*) from deferral where completed_at is not null and receiver is not null
+             and id not in (select deferral_id from delivery where deferral_id is not null)",
+    ),
+    (
+        "webhooks about what is not final",
+        "select count(*) from delivery where deferral_id in (select id from deferral where completed_at is null)",
     ),
     ("deferrals without a body", "select count(*) from deferral where id not in (select deferral_id from payload)"),
 ];

@@ -211,7 +211,10 @@ async fn deliveries(ear: &Overhearing) {
         (DeliveryFilter::default(), "delivery_pkey|sqlite_autoindex_delivery_1"),
         (DeliveryFilter { state, ..DeliveryFilter::default() }, "delivery_state"),
         (DeliveryFilter { receiver: receiver.clone(), ..DeliveryFilter::default() }, "delivery_receiver"),
-        (DeliveryFilter { state, receiver, ..DeliveryFilter::default() }, "delivery_receiver|delivery_state|delivery_due"),
+        (
+            DeliveryFilter { state, receiver, ..DeliveryFilter::default() },
+            "delivery_receiver|delivery_state|delivery_due",
+        ),
     ] {
         assert_eq!(store.deliveries(&filter, 20).await.unwrap().len(), 20, "{filter:?}");
         ear.expect("a page of deliveries", index).await;
