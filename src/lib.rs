@@ -9,7 +9,7 @@
 //! ```text
 //! roof      main  cli  app  settings
 //! floor 4   http  workers  simulator              doors: they call rooms, rooms never call them
-//! floor 3   live  intake  flush  poll  ingest  rescue  hold  retain     what Offpeak does
+//! floor 3   live  intake  flush  poll  ingest  rescue  announce  hold  retain     what Offpeak does
 //! floor 2   store  provider                       the only two that talk to something outside
 //! floor 1   domain                                the words: no I/O, no async, no clock
 //! ground    crash  encoding  health  metrics  nudge  secret  telemetry, and below them the clock
@@ -21,6 +21,7 @@
 //! submits them through the [`provider`], [`poll`] asks how they are, [`ingest`] brings the answers home.
 //! Rooms meet only in the database, so a restart is normal work and replicas need no messages.
 
+pub mod announce;
 pub mod app;
 pub mod cli;
 pub mod clock;
