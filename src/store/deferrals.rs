@@ -15,7 +15,7 @@ use crate::store::packing::Packed;
 use crate::store::{Store, StoreError};
 
 /// A page ends early once its answers, unpacked, come to this: a thousand large Messages would not fit in memory.
-pub(super) const PAGE_BYTES: usize = 8_000_000;
+const PAGE_BYTES: usize = 8_000_000;
 
 /// Callers noted as gone by one statement.
 const LEFT_ROWS: usize = 500;

@@ -9,15 +9,16 @@ use sqlx::{PgConnection, QueryBuilder, SqliteConnection};
 use crate::clock::Timestamp;
 use crate::domain::deferral::Deferral;
 use crate::domain::id::DeferralId;
-use crate::store::deferrals::{DeferralRow, PAGE_BYTES, deferral_columns, deferral_joins};
+use crate::store::deferrals::{DeferralRow, deferral_columns, deferral_joins};
 use crate::store::engine::read;
 use crate::store::{Scope, Store, StoreError};
 
 /// Rows in one statement on SQLite, far below the 32,766 parameters that it allows.
 const SQLITE_ROWS: usize = 500;
 
-/// Deferrals on a page of the feed.
+/// Deferrals on a page of the feed, and bytes of their answers after which it ends: a reader holds one page at a time.
 const PAGE_LINES: usize = 100;
+const PAGE_BYTES: usize = 1_000_000;
 
 /// A place in the feed: everything at or before it has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]

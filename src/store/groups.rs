@@ -11,8 +11,8 @@ use crate::store::engine::{read, write};
 use crate::store::joining::{Joining, Standing, join_groups};
 use crate::store::{Scope, Store, StoreError};
 
-/// Groups of one name that an operator is shown; each belongs to another tenant.
-const NAMESAKES_MAX: i64 = 100;
+/// An operator asks by the name alone: a second group of that name says that this is not enough.
+const NAMESAKES_MAX: i64 = 2;
 
 /// What came of the wish to close a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Closed {
 }
 
 impl Store {
-    /// The groups of this name that the asker may see; a tenant has one at most.
+    /// The groups of this name that the asker may see: one at most for a tenant, and two for an operator.
     ///
     /// # Errors
     /// If the store is unavailable.
