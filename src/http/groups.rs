@@ -16,6 +16,7 @@ use crate::http::caller::Caller;
 use crate::http::deferrals::unavailable;
 use crate::http::error::ApiError;
 use crate::http::query;
+use crate::intake::Refusal;
 use crate::store::{Closed, Scope};
 
 /// The body of a closing holds a URL and a number.
@@ -58,8 +59,12 @@ pub(super) async fn close(
         Scope::Tenant(tenant) => tenant,
         Scope::All => find(&rooms, &scope, &name).await?.tenant,
     };
+    let callback = match &closing.callback {
+        Some(text) => Some(rooms.intake.callback(text).await.map_err(refused)?),
+        None => None,
+    };
     let expect = closing.expect.map(|expect| expect.get().into());
-    let closed = rooms.store.close_group(&tenant, &name, expect, None, rooms.clock.now()).await;
+    let closed = rooms.store.close_group(&tenant, &name, expect, callback.as_ref(), rooms.clock.now()).await;
     match closed.map_err(unavailable)? {
         Closed::Yes(group) => {
             if group.state == GroupState::Announced {
@@ -72,6 +77,16 @@ pub(super) async fn close(
             let message = format!("expect must be at least {members}: the group has so many members already");
             Err(ApiError::invalid_body(message))
         }
+    }
+}
+
+/// What a call is told of its header is told of the member of a body here.
+fn refused(refusal: Refusal) -> ApiError {
+    match refusal {
+        Refusal::InvalidHeader { allowed, .. } => {
+            ApiError::invalid_body(format!("callback does not parse; allowed: {allowed}"))
+        }
+        other => other.into(),
     }
 }
 

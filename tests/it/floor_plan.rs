@@ -16,7 +16,7 @@ const FLOORS: [&str; 7] = [
     "store  provider",
     // The words: no I/O, no async, no clock.
     "domain",
-    "crash  encoding  health  metrics  nudge  secret  telemetry",
+    "crash  egress  encoding  health  metrics  nudge  secret  telemetry",
     "clock",
 ];
 

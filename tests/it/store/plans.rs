@@ -153,7 +153,7 @@ async fn callers_and_retention(ear: &Overhearing) {
         (PageCursor::Newest, grouped),
     ] {
         store.page(&scope, &filter, cursor, 20).await.unwrap();
-        ear.expect("a tenant's page", "deferral_tenant").await;
+        ear.expect("a tenant's page", "deferral_tenant|deferral_members").await;
     }
     store.cancel(id(200), &scope, &Answer::canceled(id(200)), NOW).await.unwrap().expect("a deferral");
     ear.expect("canceling", "deferral_pkey|deferral_tenant|sqlite_autoindex_deferral_1").await;

@@ -224,6 +224,10 @@ impl Reference {
 
     pub(super) fn cancel(&mut self, number: u128, now: Timestamp) {
         let call = self.calls.get_mut(&number).expect("a call");
+        let is_unsent = call.batch.is_some_and(|batch| self.batches[&batch].state == BatchState::Building);
+        if call.state == State::Batched && is_unsent {
+            (call.state, call.batch, call.attempts) = (State::Queued, None, call.attempts - 1);
+        }
         if call.state == State::Queued {
             (call.state, call.completed_at) = (State::Canceled, Some(now));
             call.cancel_requested = true;
