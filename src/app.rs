@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::announce::Announce;
 use crate::clock::Clock;
 use crate::deliver::{Deliver, SigningKey};
 use crate::domain::price::PriceTable;
@@ -110,6 +111,7 @@ impl App {
                 nudges.settled.clone(),
                 nudges.rescue.clone(),
             ),
+            announce: Announce::new(store.clone(), clock.clone(), nudges.settled.deliver.clone()),
             hold: Hold::new(store.clone()),
             deliver: Deliver::new(
                 store.clone(),
