@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::announce::Announce;
 use crate::clock::Clock;
+use crate::deliver::{Deliver, SigningKey};
 use crate::domain::price::PriceTable;
 use crate::egress::Egress;
 use crate::flush::Flush;
@@ -29,6 +30,7 @@ use crate::retain::Retain;
 use crate::secret::Vault;
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::telemetry::chain;
 use crate::workers::{Crew, Nudges, Supervisor, Worker, task, timetable};
 
 /// How long running streams may go on once the process is asked to end.
@@ -75,7 +77,8 @@ impl App {
         let provider = Provider::new(&settings.upstream)?;
         let live = Live::new(&settings.upstream, settings.gateway.public_url.as_ref())?;
         let prices = Arc::new(PriceTable::built_in()?);
-        let (health, nudges) = (Health::new(clock.clone()), Nudges::default());
+        let (health, nudges, metrics) = (Health::new(clock.clone()), Nudges::default(), Metrics::default());
+        let egress = Egress::new(settings.egress, clock.clone());
 
         let gateway_door = bind(settings.gateway.listen, "gateway.listen").await?;
         let admin_door = bind(settings.admin.listen, "admin.listen").await?;
@@ -110,10 +113,18 @@ impl App {
             ),
             announce: Announce::new(store.clone(), clock.clone(), nudges.settled.deliver.clone()),
             hold: Hold::new(store.clone()),
+            deliver: Deliver::new(
+                store.clone(),
+                clock.clone(),
+                egress.clone(),
+                metrics.clone(),
+                SigningKey::of(vault.webhook_key()),
+                settings.deliver,
+                nudges.settled.deliver.clone(),
+            )?,
             retain: Retain::new(store.clone(), clock.clone(), settings.retain),
         };
         let models = ModelKnowledge::new(provider, clock.clone());
-        let egress = Egress::new(settings.egress, clock.clone());
         let rooms = Rooms {
             live,
             intake: Intake::new(store.clone(), models, vault, clock.clone(), egress.clone(), settings.intake),
@@ -124,7 +135,7 @@ impl App {
             flush: nudges.flush.clone(),
             rescue: crew.rescue.clone(),
             health: health.clone(),
-            metrics: Metrics::default(),
+            metrics,
             admin_token: settings.admin.token.clone(),
         };
 
@@ -149,6 +160,9 @@ impl App {
         self.rooms.intake.replace_keys(&settings.intake.keys);
         self.rooms.intake.replace_receivers(&settings.intake.receivers);
         self.egress.replace(&settings.egress);
+        if let Err(error) = self.crew.deliver.replace(&settings.deliver) {
+            tracing::error!(error = %chain(&error), "webhooks go on under the settings of before");
+        }
     }
 
     /// Stops accepting, lets streams end within the grace and workers their bite, and closes the store.
@@ -159,6 +173,7 @@ impl App {
         let _ = tokio::time::timeout(grace + Duration::from_secs(1), self.doors.wait()).await;
         self.rooms.intake.drain().await;
         self.supervisor.drain().await;
+        self.crew.deliver.drain().await;
         self.store.close().await;
     }
 

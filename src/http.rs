@@ -5,6 +5,7 @@ mod answer;
 mod caller;
 mod cursor;
 mod deferrals;
+mod deliveries;
 mod error;
 mod feed;
 mod gateway;
@@ -85,6 +86,9 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deferrals/{id}", get(deferrals::show))
         .route("/api/deferrals/{id}/cancel", post(deferrals::cancel))
         .route("/api/deferrals/{id}/promote", post(deferrals::promote))
+        .route("/api/deliveries", get(deliveries::list))
+        .route("/api/deliveries/{id}", get(deliveries::show))
+        .route("/api/deliveries/{id}/replay", post(deliveries::replay))
         .route("/api/batches", get(admin::batches))
         .route("/api/flush", post(admin::flush))
         .fallback(error::no_such_path)

@@ -18,6 +18,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 #[derive(Clone, Debug)]
 pub struct Metrics {
     calls: Family<Labels<2>, Counter>,
+    webhook_attempts: Family<Labels<1>, Counter>,
     registry: Arc<Registry>,
 }
 
@@ -32,6 +33,8 @@ pub struct Measured {
     pub batches: Vec<(&'static str, u64)>,
     /// Credentials with which nothing is sent for the time being.
     pub paused_lanes: u64,
+    /// Webhooks that are due, now or later, and those that were given up.
+    pub deliveries: Vec<(&'static str, u64)>,
     /// Each worker's name, the time since an activation ended well, and failures in a row.
     pub workers: Vec<(&'static str, Duration, u32)>,
 }
@@ -51,7 +54,10 @@ impl Default for Metrics {
         let calls = Family::default();
         let mut registry = Registry::with_prefix("offpeak");
         registry.register("calls", "Calls to /v1/messages, by what became of them and why", calls.clone());
-        Self { calls, registry: registry.into() }
+        let webhook_attempts = Family::default();
+        let help = "Attempts to send a webhook, by what came of them";
+        registry.register("webhook_attempts", help, webhook_attempts.clone());
+        Self { calls, webhook_attempts, registry: registry.into() }
     }
 }
 
@@ -59,6 +65,11 @@ impl Metrics {
     /// A call was decided over: `live`, `deferred` or `refused`, and why in a word.
     pub fn decided(&self, decision: &'static str, reason: &'static str) {
         self.calls.get_or_create(&Labels([("decision", decision), ("reason", reason)])).inc();
+    }
+
+    /// It was tried to send a webhook: what came of it, in a word.
+    pub fn webhook_attempted(&self, outcome: &'static str) {
+        self.webhook_attempts.get_or_create(&Labels([("outcome", outcome)])).inc();
     }
 
     /// All of it in the OpenMetrics text format, which Prometheus reads.
@@ -94,6 +105,11 @@ fn register(registry: &mut Registry, measured: &Measured) {
             batches.get_or_create(&Labels([("state", state)])).set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
         registry.register("batches", "Batches under way, by state", batches);
+        let deliveries: Family<Labels<1>, Gauge> = Family::default();
+        for (state, count) in &measured.deliveries {
+            deliveries.get_or_create(&Labels([("state", state)])).set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+        registry.register("deliveries", "Webhooks that are due, now or later, or were given up", deliveries);
     }
     let successes: Family<Labels<1>, Seconds> = Family::default();
     let failures: Family<Labels<1>, Gauge> = Family::default();
@@ -114,11 +130,13 @@ mod tests {
         let metrics = Metrics::default();
         metrics.decided("live", "no-rule");
         metrics.decided("live", "no-rule");
+        metrics.webhook_attempted("timeout");
         let measured = Measured {
             queued: Some(3),
             oldest_queued: Some(Duration::from_millis(1_500)),
             batches: vec![("submitted", 2)],
             paused_lanes: 1,
+            deliveries: vec![("due", 5)],
             workers: vec![("poll", Duration::from_secs(4), 0)],
         };
         insta::assert_snapshot!(metrics.text(&measured), @r##"
@@ -134,6 +152,9 @@ mod tests {
         # HELP offpeak_batches Batches under way, by state.
         # TYPE offpeak_batches gauge
         offpeak_batches{state="submitted"} 2
+        # HELP offpeak_deliveries Webhooks that are due, now or later, or were given up.
+        # TYPE offpeak_deliveries gauge
+        offpeak_deliveries{state="due"} 5
         # HELP offpeak_worker_success_age_seconds Time since an activation ended well.
         # TYPE offpeak_worker_success_age_seconds gauge
         offpeak_worker_success_age_seconds{worker="poll"} 4.0
@@ -143,6 +164,9 @@ mod tests {
         # HELP offpeak_calls Calls to /v1/messages, by what became of them and why.
         # TYPE offpeak_calls counter
         offpeak_calls_total{decision="live",reason="no-rule"} 2
+        # HELP offpeak_webhook_attempts Attempts to send a webhook, by what came of them.
+        # TYPE offpeak_webhook_attempts counter
+        offpeak_webhook_attempts_total{outcome="timeout"} 1
         # EOF
         "##);
     }

@@ -8,6 +8,7 @@ mod announce;
 mod batches;
 mod deferrals;
 mod deliveries;
+mod delivering;
 mod engine;
 mod feed;
 mod finish;
@@ -30,7 +31,8 @@ use std::sync::Arc;
 pub use accept::{Accepted, NewDeferral};
 pub use batches::{Claim, ClaimedBatch, Limits, QueuedItem};
 pub use deferrals::{Filter, Page, PageCursor, Scope};
-pub use deliveries::{ClaimedDelivery, DeliveryFilter, Next, Tried};
+pub use deliveries::DeliveryFilter;
+pub use delivering::{ClaimedDelivery, Next, Tried, WaitingReceiver};
 pub use feed::{FeedLine, FeedPage, Position};
 pub use groups::Closed;
 pub use lanes::{LaneId, PausedLane};
@@ -94,6 +96,7 @@ pub struct Store {
     encrypt_bodies: bool,
     accepting: Arc<accept::Accepting>,
     gathering: Arc<gather::Gathering>,
+    noting: Arc<delivering::Noting>,
     /// Keeps other processes off an SQLite file for as long as any clone lives.
     _single: Option<Arc<single::SingleProcess>>,
 }
@@ -118,6 +121,7 @@ impl Store {
             encrypt_bodies,
             accepting: Arc::default(),
             gathering: Arc::default(),
+            noting: Arc::default(),
             _single: single,
         })
     }

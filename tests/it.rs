@@ -32,5 +32,6 @@ mod it {
     mod results;
     mod retention;
     mod store;
+    mod webhooks;
     mod wire;
 }

@@ -57,12 +57,14 @@ pub(crate) struct Setup {
     environment: BTreeMap<String, String>,
     file: String,
     batch_time: Duration,
+    workers: Workers,
 }
 
 impl Setup {
     /// The usual one.
     pub(crate) fn on(engine: Engine) -> Self {
-        let usual = Self { engine, environment: BTreeMap::new(), file: String::new(), batch_time: Duration::ZERO };
+        let (environment, file, workers) = (BTreeMap::new(), String::new(), Workers::ByHand);
+        let usual = Self { engine, environment, file, batch_time: Duration::ZERO, workers };
         usual.set("gateway.listen", "127.0.0.1:0").set("admin.listen", "127.0.0.1:0").set("batch.linger", "0")
     }
 
@@ -82,9 +84,14 @@ impl Setup {
         Self { batch_time, ..self }
     }
 
+    /// Time is that of the machine, and workers look by themselves.
+    pub(crate) fn running(self) -> Self {
+        Self { workers: Workers::Running, ..self }
+    }
+
     pub(crate) async fn start(self) -> TestApp {
         let journal = Journal::open();
-        let clock = Clock::manual(START);
+        let clock = if self.workers == Workers::Running { Clock::system() } else { Clock::manual(START) };
         let settings = simulator::Settings { batch_time: self.batch_time, ..simulator::Settings::default() };
         let simulator = Simulator::start(settings, clock.clone()).await.unwrap();
         let storage = Storage::new(self.engine).await;
@@ -94,11 +101,13 @@ impl Setup {
         let mut environment = self.environment;
         environment.entry(variable("upstream.url")).or_insert_with(|| simulator.url());
         environment.extend(storage.settings().map(|(key, value)| (variable(key), value)));
-        let settings = Settings::load(&Sources { file: Some(file), environment }).unwrap().settings;
-        let app = App::start(settings.clone(), clock.clone(), Workers::ByHand).await.unwrap();
+        let sources = Sources { file: Some(file), environment };
+        let settings = Settings::load(&sources).unwrap().settings;
+        let app = App::start(settings.clone(), clock.clone(), self.workers).await.unwrap();
         TestApp {
             app: Some(app),
             settings,
+            sources,
             simulator,
             storage,
             clock,
@@ -119,6 +128,7 @@ pub(crate) struct TestApp {
     /// Taken while it restarts.
     app: Option<App>,
     settings: Settings,
+    sources: Sources,
     simulator: Simulator,
     storage: Storage,
     pub(crate) clock: Clock,
@@ -142,6 +152,7 @@ impl TestApp {
             for worker in &workers {
                 has_more |= (worker.task)().await.unwrap();
             }
+            self.app().crew.deliver.idle().await;
             if !has_more {
                 return;
             }
@@ -170,6 +181,14 @@ impl TestApp {
         }
         let app = App::start(self.settings.clone(), self.clock.clone(), Workers::ByHand).await.unwrap();
         self.app = Some(app);
+    }
+
+    /// Has it read its settings again: the usual ones with these, and this file.
+    pub(crate) fn reload(&self, changes: &[(&str, &str)], file: &str) {
+        let mut sources = self.sources.clone();
+        std::fs::write(sources.file.as_ref().unwrap(), file).unwrap();
+        sources.environment.extend(changes.iter().map(|(key, value)| (variable(key), (*value).to_owned())));
+        self.app().reload(&Settings::load(&sources).unwrap().settings);
     }
 
     /// Lets the provider misbehave.

@@ -102,12 +102,18 @@ impl Stage {
 
     /// Calls by callers who repeat them until they have their tickets, as the SDKs do.
     pub(super) async fn tickets(&self, calls: std::ops::Range<usize>, defer: &str) -> Vec<String> {
+        self.tagged(calls, &[("x-defer", defer)]).await
+    }
+
+    /// The same, with these tags.
+    pub(super) async fn tagged(&self, calls: std::ops::Range<usize>, tags: &[(&str, &str)]) -> Vec<String> {
         join_all(calls.map(|number| async move {
             let prompt = body(&format!("call {number}"));
             let mut tries = 0;
             let ticket = self
                 .insist(|call| {
-                    let call = call(Method::POST, "/v1/messages").body(prompt.clone()).header("x-defer", defer);
+                    let call = call(Method::POST, "/v1/messages").body(prompt.clone());
+                    let call = tags.iter().fold(call, |call, (name, value)| call.header(name, value));
                     let call = if tries > 0 { call.header("x-stainless-retry-count", tries.to_string()) } else { call };
                     tries += 1;
                     call
@@ -122,20 +128,23 @@ impl Stage {
     pub(super) async fn insist(&self, mut write: impl FnMut(&dyn Fn(Method, &str) -> Call) -> Call) -> Answer {
         let mut turn = 0;
         until("a request is answered", async || {
-            let door = {
-                let doors = self.doors.lock().unwrap();
-                turn += 1;
-                *doors.get(turn % doors.len().max(1))?
-            };
-            let call = |method, path: &str| {
-                Call::new(&self.http, method, door, path)
-                    .header("x-api-key", KEY)
-                    .header("anthropic-version", "2023-06-01")
-            };
-            let sent = write(&call).try_send().await;
+            turn += 1;
+            let door = self.door(turn)?;
+            let sent = write(&|method, path| self.call(door, method, path)).try_send().await;
             sent.ok().filter(|answer| answer.status < 500)
         })
         .await
+    }
+
+    /// One of the doors, which may lead nowhere by now.
+    pub(super) fn door(&self, turn: usize) -> Option<SocketAddr> {
+        let doors = self.doors.lock().unwrap();
+        doors.get(turn % doors.len().max(1)).copied()
+    }
+
+    pub(super) fn call(&self, door: SocketAddr, method: Method, path: &str) -> Call {
+        let call = Call::new(&self.http, method, door, path);
+        call.header("x-api-key", KEY).header("anthropic-version", "2023-06-01")
     }
 
     /// Waits until nothing is under way, and says what is not in order then: whoever has a ticket has a result, and
