@@ -6,6 +6,7 @@
 //! Whoever drops the future of [`Live::forward`], or the body that it gave, cancels the upstream request at once.
 
 mod address;
+pub mod answer;
 mod batch_answer;
 mod body;
 mod error;
