@@ -12,6 +12,7 @@ mod body;
 mod error;
 mod headers;
 mod relay;
+mod request;
 mod results_url;
 mod upload;
 mod upstream;

@@ -51,6 +51,7 @@ enum State {
     UntilClose,
     Trailers(HeaderMap),
     Complete,
+    Faulty(Fault),
 }
 
 impl Reader {
@@ -64,6 +65,39 @@ impl Reader {
     /// # Errors
     /// If this is no answer that can be passed on. Then nothing more can be read.
     pub fn next(&mut self, arrived: &mut BytesMut) -> Result<Option<Event>, Fault> {
+        let next = self.step(arrived);
+        if let Err(fault) = next {
+            self.state = State::Faulty(fault);
+        }
+        next
+    }
+
+    /// The upstream has closed the connection, and everything that arrived was read: is this the answer's end?
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn close(&mut self) -> Result<(), Fault> {
+        match self.state {
+            State::UntilClose | State::Complete => {
+                self.state = State::Complete;
+                Ok(())
+            }
+            State::Faulty(fault) => Err(fault),
+            _ => Err(Fault::Cut),
+        }
+    }
+
+    /// Whether everything was read that belongs to the answer.
+    pub fn is_complete(&self) -> bool {
+        matches!(self.state, State::Complete)
+    }
+
+    /// Whether the upstream means to take another request on this connection.
+    pub fn stays_open(&self) -> bool {
+        self.stays_open
+    }
+
+    fn step(&mut self, arrived: &mut BytesMut) -> Result<Option<Event>, Fault> {
         loop {
             match &mut self.state {
                 State::Head(lines) => {
@@ -103,32 +137,9 @@ impl Reader {
                     return Ok(Some(Event::Trailers(trailers)));
                 }
                 State::Complete => return Ok(None),
+                State::Faulty(fault) => return Err(*fault),
             }
         }
-    }
-
-    /// The upstream has closed the connection, and everything that arrived was read: is this the answer's end?
-    ///
-    /// # Errors
-    /// If it is not.
-    pub fn close(&mut self) -> Result<(), Fault> {
-        match self.state {
-            State::UntilClose | State::Complete => {
-                self.state = State::Complete;
-                Ok(())
-            }
-            _ => Err(Fault::Cut),
-        }
-    }
-
-    /// Whether everything was read that belongs to the answer.
-    pub fn is_complete(&self) -> bool {
-        matches!(self.state, State::Complete)
-    }
-
-    /// Whether the upstream means to take another request on this connection.
-    pub fn stays_open(&self) -> bool {
-        self.stays_open
     }
 
     fn begin(&mut self, head: Head) -> Result<Head, Fault> {
