@@ -173,3 +173,41 @@ impl From<io::Error> for Error {
         Self::Unreachable(error.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Method;
+    use http_body_util::Full;
+    use socket2::SockRef;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::live::upload::{Progress, Upload};
+    use crate::live::upstream::Length;
+    use crate::live::upstream::stream::Stream;
+
+    #[tokio::test]
+    async fn an_upstream_that_takes_no_more_may_have_said_why() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut other, _) = listener.accept().await.unwrap();
+        other.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nno!").await.unwrap();
+        // Its end is a reset, so that writing fails before anything was read.
+        SockRef::from(&other).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(other);
+
+        let body = Upload::new(Full::new(Bytes::from_static(b"hello")), Arc::new(Progress::begin()));
+        let sending = Sending::new(Method::POST, Bytes::from_static(b"POST"), body, Length::Counted(5));
+        let connection = Connection::new(Stream::Plain(ours));
+        let (head, mut exchange) =
+            Exchange::new(connection, sending, Arc::default(), TaskTracker::new()).head().await.unwrap();
+        assert_eq!(head.status, 413);
+        assert!(exchange.refused.is_some(), "writing did not fail");
+        assert!(matches!(exchange.arrived(), Ok(Some(Event::Data(data))) if data == "no!"));
+        let idle = exchange.idle.clone();
+        exchange.finish();
+        assert!(idle.take().is_none());
+    }
+}

@@ -144,6 +144,11 @@ async fn what_asks_for_nothing_to_be_done_is_sent_again_once() {
         drop(upstream);
         assert_eq!(client.head().await.status(), if is_answered { 200 } else { 502 });
     }
+    let (mut client, upstream, _) = relay.begin(GET).await;
+    drop(upstream);
+    assert_eq!(client.head().await.status(), 502, "a new connection is not to blame");
+    assert_nothing_else_was_sent(&relay).await;
+
     let (mut client, mut upstream) = rested(&relay).await;
     client.send(GET).await;
     upstream.head().await;
