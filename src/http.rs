@@ -2,6 +2,7 @@
 
 mod admin;
 mod answer;
+mod beside;
 mod caller;
 mod deferrals;
 mod error;
@@ -11,6 +12,7 @@ pub mod listen;
 mod messages;
 mod query;
 mod settings;
+pub mod threads;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -27,7 +29,7 @@ use crate::secret::Secret;
 use crate::store::Store;
 
 pub use gateway::Gateway;
-pub use settings::{AdminSettings, GatewaySettings};
+pub use settings::{AdminSettings, GatewaySettings, one_thread_per_core};
 
 /// What the doors lead to. Clones share it.
 #[derive(Clone)]

@@ -30,5 +30,6 @@ mod it {
     mod results;
     mod retention;
     mod store;
+    mod threads;
     mod wire;
 }

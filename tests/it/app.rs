@@ -57,12 +57,14 @@ pub(crate) struct Setup {
     environment: BTreeMap<String, String>,
     file: String,
     batch_time: Duration,
+    threads: usize,
 }
 
 impl Setup {
     /// The usual one.
     pub(crate) fn on(engine: Engine) -> Self {
-        let usual = Self { engine, environment: BTreeMap::new(), file: String::new(), batch_time: Duration::ZERO };
+        let usual =
+            Self { engine, environment: BTreeMap::new(), file: String::new(), batch_time: Duration::ZERO, threads: 0 };
         usual.set("gateway.listen", "127.0.0.1:0").set("admin.listen", "127.0.0.1:0").set("batch.linger", "0")
     }
 
@@ -82,6 +84,11 @@ impl Setup {
         Self { batch_time, ..self }
     }
 
+    /// The gateway has threads of its own, as in production.
+    pub(crate) fn threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
+    }
+
     pub(crate) async fn start(self) -> TestApp {
         let journal = Journal::open();
         let clock = Clock::manual(START);
@@ -94,7 +101,8 @@ impl Setup {
         let mut environment = self.environment;
         environment.entry(variable("upstream.url")).or_insert_with(|| simulator.url());
         environment.extend(storage.settings().map(|(key, value)| (variable(key), value)));
-        let settings = Settings::load(&Sources { file: Some(file), environment }).unwrap().settings;
+        let mut settings = Settings::load(&Sources { file: Some(file), environment }).unwrap().settings;
+        settings.gateway.threads = self.threads;
         let app = App::start(settings.clone(), clock.clone(), Workers::ByHand).await.unwrap();
         TestApp {
             app: Some(app),
