@@ -10,8 +10,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::announce::Announce;
 use crate::clock::Clock;
 use crate::domain::price::PriceTable;
+use crate::egress::Egress;
 use crate::flush::Flush;
 use crate::health::Health;
 use crate::hold::Hold;
@@ -56,6 +58,7 @@ pub struct App {
     /// What is durable.
     pub store: Store,
     rooms: Rooms,
+    egress: Egress,
     supervisor: Supervisor,
     drain: CancellationToken,
     doors: TaskTracker,
@@ -108,13 +111,15 @@ impl App {
                 nudges.settled.clone(),
                 nudges.rescue.clone(),
             ),
+            announce: Announce::new(store.clone(), clock.clone(), nudges.settled.deliver.clone()),
             hold: Hold::new(store.clone()),
             retain: Retain::new(store.clone(), clock.clone(), settings.retain),
         };
         let models = ModelKnowledge::new(provider, clock.clone());
+        let egress = Egress::new(settings.egress, clock.clone());
         let rooms = Rooms {
             live,
-            intake: Intake::new(store.clone(), models, vault, clock.clone(), settings.intake),
+            intake: Intake::new(store.clone(), models, vault, clock.clone(), egress.clone(), settings.intake),
             store: store.clone(),
             clock,
             hold: crew.hold.clone(),
@@ -132,6 +137,7 @@ impl App {
             crew,
             store,
             rooms,
+            egress,
             supervisor: Supervisor::new(health),
             drain: CancellationToken::new(),
             doors: TaskTracker::new(),
@@ -143,9 +149,11 @@ impl App {
         Ok(app)
     }
 
-    /// Takes over what may change while the gateway runs: the keys that it issues.
+    /// Takes over what may change while the gateway runs: the keys that it issues, and where webhooks may go.
     pub fn reload(&self, settings: &Settings) {
         self.rooms.intake.replace_keys(&settings.intake.keys);
+        self.rooms.intake.replace_receivers(&settings.intake.receivers);
+        self.egress.replace(&settings.egress);
     }
 
     /// Stops accepting, lets streams end within the grace and workers their bite, and closes the store.
