@@ -44,10 +44,6 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found_error", "not-found", "there is no such deferral")
     }
 
-    pub(super) fn no_such_delivery() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found_error", "not-found", "there is no such delivery")
-    }
-
     pub(super) fn no_such_group() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found_error", "not-found", "there is no such group")
     }
@@ -64,6 +60,10 @@ impl ApiError {
     pub(super) fn broken_body() -> Self {
         let message = "the request's body broke off";
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "broken-body", message)
+    }
+
+    pub(super) fn no_such_delivery() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", "not-found", "there is no such delivery")
     }
 
     pub(super) fn invalid_query(message: impl Into<String>) -> Self {

@@ -2,6 +2,7 @@
 //! the reckoning.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -108,12 +109,18 @@ impl Stage {
 
     /// Calls by callers who repeat them until they have their tickets, as the SDKs do.
     pub(super) async fn tickets(&self, calls: std::ops::Range<usize>, defer: &str) -> Vec<String> {
+        self.tagged(calls, &[("x-defer", defer)]).await
+    }
+
+    /// The same, with these tags.
+    pub(super) async fn tagged(&self, calls: std::ops::Range<usize>, tags: &[(&str, &str)]) -> Vec<String> {
         join_all(calls.map(|number| async move {
             let prompt = body(&format!("call {number}"));
             let mut tries = 0;
             let ticket = self
                 .insist(|call| {
-                    let call = call(Method::POST, "/v1/messages").body(prompt.clone()).header("x-defer", defer);
+                    let call = call(Method::POST, "/v1/messages").body(prompt.clone());
+                    let call = tags.iter().fold(call, |call, (name, value)| call.header(name, value));
                     let call = call.header("x-defer-callback", self.receiver.url("/"));
                     let call = if tries > 0 { call.header("x-stainless-retry-count", tries.to_string()) } else { call };
                     tries += 1;
@@ -145,15 +152,27 @@ impl Stage {
     async fn repeat(&self, mut write: impl FnMut(Doors) -> Call) -> Answer {
         let mut turn = 0;
         until("a request is answered", async || {
-            let doors = {
-                let doors = self.doors.lock().unwrap();
-                turn += 1;
-                *doors.get(turn % doors.len().max(1))?
-            };
-            let sent = write(doors).try_send().await;
+            turn += 1;
+            let sent = write(self.doors(turn)?).try_send().await;
             sent.ok().filter(|answer| answer.status < 500)
         })
         .await
+    }
+
+    /// The doors of one of the replicas, which may lead nowhere by now.
+    fn doors(&self, turn: usize) -> Option<Doors> {
+        let doors = self.doors.lock().unwrap();
+        doors.get(turn % doors.len().max(1)).copied()
+    }
+
+    /// Where callers come in, at one of the replicas.
+    pub(super) fn door(&self, turn: usize) -> Option<SocketAddr> {
+        self.doors(turn).map(|doors| doors.gateway)
+    }
+
+    pub(super) fn call(&self, door: SocketAddr, method: Method, path: &str) -> Call {
+        let call = Call::new(&self.http, method, door, path);
+        call.header("x-api-key", KEY).header("anthropic-version", "2023-06-01")
     }
 
     /// Waits until nothing is under way, and says what is not in order then: whoever has a ticket has a result and was
