@@ -170,9 +170,10 @@ impl App {
         }
     }
 
-    /// Stops accepting, lets streams end within the grace and workers their bite, and closes the store.
+    /// Stops accepting, lets go of who waits, lets streams end within the grace and workers their bite, and closes the store.
     pub async fn drain(self, grace: Duration) {
         self.drain.cancel();
+        self.rooms.hold.let_go();
         self.doors.close();
         // The doors cut what is left after the grace themselves.
         let _ = tokio::time::timeout(grace + Duration::from_secs(1), self.doors.wait()).await;

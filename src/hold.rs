@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::deferral::Deferral;
 use crate::domain::id::DeferralId;
@@ -33,12 +34,25 @@ pub struct Hold {
     feeds: Bells<Scope>,
     /// Up to where the feed was seen; unknown while nobody waits.
     seen: Arc<Mutex<Option<Position>>>,
+    /// Ends every wait.
+    ending: CancellationToken,
 }
 
 impl Hold {
     /// Nobody waits yet.
     pub fn new(store: Store) -> Self {
-        Self { store, results: Bells::default(), feeds: Bells::default(), seen: Arc::default() }
+        let ending = CancellationToken::new();
+        Self { store, results: Bells::default(), feeds: Bells::default(), seen: Arc::default(), ending }
+    }
+
+    /// Ends every wait at once, and all that begin later.
+    pub fn let_go(&self) {
+        self.ending.cancel();
+    }
+
+    /// Completes when every wait is to end.
+    pub async fn lets_go(&self) {
+        self.ending.cancelled().await;
     }
 
     /// The deferral as soon as it is final, or as it is when `over` completes; `None` if it is gone. Whose it is has to
