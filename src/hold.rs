@@ -12,8 +12,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::domain::deferral::Deferral;
 use crate::domain::id::DeferralId;
@@ -42,6 +44,10 @@ struct Waits {
     store: Store,
     settings: Settings,
     metrics: Metrics,
+    /// Where the store's connections are, which need not be where somebody waits.
+    runtime: Handle,
+    /// Looks under way. They outlive whoever wanted them, since others may look by the same.
+    looks: TaskTracker,
     /// A bell for each deferral whose result somebody waits for.
     results: Bells<DeferralId>,
     /// A bell for each feed whose next line somebody waits for.
@@ -69,17 +75,24 @@ pub enum Waited {
 pub type Waiting = Pin<Box<dyn Future<Output = Waited> + Send>>;
 
 impl Hold {
-    /// Nobody waits yet.
-    pub fn new(store: Store, settings: Settings, metrics: Metrics) -> Self {
+    /// Nobody waits yet. The store's connections are on this runtime.
+    pub fn new(store: Store, settings: Settings, metrics: Metrics, runtime: Handle) -> Self {
         Self(Arc::new(Waits {
             store,
             settings,
             metrics,
+            runtime,
+            looks: TaskTracker::new(),
             results: Bells::default(),
             feeds: Bells::default(),
             seen: Mutex::default(),
             ending: CancellationToken::new(),
         }))
+    }
+
+    /// Completes when every wait is to end.
+    pub async fn lets_go(&self) {
+        self.0.ending.cancelled().await;
     }
 
     /// How connections are held.
@@ -123,14 +136,13 @@ impl Hold {
         loop {
             // Listening begins before looking, so that no ring falls between.
             let rung = listener.rung();
-            // Boxed, because looking takes far more room than waiting, and is soon done.
-            let has_looked = match Box::pin(self.0.store.gathered(last.id)).await {
+            let has_looked = match self.look(last.id).await {
                 Ok(Some(found)) => {
                     *last = found;
                     true
                 }
                 Ok(None) => return Stop::Gone,
-                Err(_) => false,
+                Err(Unseen) => false,
             };
             if last.state.is_final() {
                 return Stop::Final;
@@ -145,6 +157,12 @@ impl Hold {
                 () = tokio::time::sleep(LOOK_AGAIN), if !has_looked => {}
             }
         }
+    }
+
+    async fn look(&self, id: DeferralId) -> Result<Option<Deferral>, Unseen> {
+        let store = self.0.store.clone();
+        let look = self.0.looks.spawn_on(async move { store.gathered(id).await }, &self.0.runtime);
+        look.await.ok().and_then(Result::ok).ok_or(Unseen)
     }
 
     /// Listens for the next line of a feed.
@@ -202,6 +220,9 @@ impl Hold {
         self.0.feeds.ring(&self.0.feeds.names());
     }
 }
+
+/// The store could not be looked at.
+struct Unseen;
 
 /// Why nobody waits any longer.
 enum Stop {

@@ -2,10 +2,15 @@
 
 mod admin;
 mod answer;
+mod beside;
 mod caller;
+mod cursor;
 mod deferrals;
+mod deliveries;
 mod error;
+mod feed;
 mod gateway;
+mod groups;
 mod health;
 mod held;
 pub mod listen;
@@ -14,6 +19,7 @@ mod protocols;
 mod query;
 mod settings;
 mod socket;
+pub mod threads;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -30,7 +36,7 @@ use crate::secret::Secret;
 use crate::store::Store;
 
 pub use gateway::Gateway;
-pub use settings::{AdminSettings, GatewaySettings};
+pub use settings::{AdminSettings, GatewaySettings, one_thread_per_core};
 
 /// What the doors lead to. Clones share it.
 #[derive(Clone)]
@@ -63,6 +69,9 @@ pub struct Rooms {
 fn own_routes(rooms: Rooms) -> Router {
     Router::new()
         .route("/deferred", get(deferrals::list))
+        .route("/deferred/results", get(feed::follow))
+        .route("/deferred/groups/{group}", get(groups::show))
+        .route("/deferred/groups/{group}/close", post(groups::close))
         .route("/deferred/{id}", get(deferrals::show))
         .route("/deferred/{id}/message", get(deferrals::message))
         .route("/deferred/{id}/cancel", post(deferrals::cancel))
@@ -82,6 +91,9 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deferrals/{id}", get(deferrals::show))
         .route("/api/deferrals/{id}/cancel", post(deferrals::cancel))
         .route("/api/deferrals/{id}/promote", post(deferrals::promote))
+        .route("/api/deliveries", get(deliveries::list))
+        .route("/api/deliveries/{id}", get(deliveries::show))
+        .route("/api/deliveries/{id}/replay", post(deliveries::replay))
         .route("/api/batches", get(admin::batches))
         .route("/api/flush", post(admin::flush))
         .fallback(error::no_such_path)

@@ -4,6 +4,8 @@ mod supervisor;
 
 use std::time::Duration;
 
+use crate::announce::Announce;
+use crate::deliver::Deliver;
 use crate::flush::Flush;
 use crate::hold::{Hold, WATCH_EVERY};
 use crate::ingest::Ingest;
@@ -26,10 +28,14 @@ pub struct Crew {
     pub ingest: Ingest,
     /// Sends live what no batch brings home in time.
     pub rescue: Rescue,
+    /// Announces groups.
+    pub announce: Announce,
     /// Wakes those who wait.
     pub hold: Hold,
     /// Notes which callers are gone.
     pub departures: Departures,
+    /// Sends webhooks.
+    pub deliver: Deliver,
     /// Deletes what need not be kept.
     pub retain: Retain,
 }
@@ -104,6 +110,9 @@ pub fn timetable(crew: &Crew, nudges: &Nudges, patience: Duration) -> Vec<Worker
             worker("watch", WATCH_EVERY, LOOK_LIMIT, &nudges.settled.watch, &crew.hold, |it| async move {
                 it.watch().await
             }),
+            worker("deliver", SWEEP, LOOK_LIMIT, &nudges.settled.deliver, &crew.deliver, |it| async move {
+                it.look().await
+            }),
             worker("sweep", Duration::from_secs(30), LOOK_LIMIT, &Nudge::default(), &crew.hold, |it| async move {
                 it.sweep().await
             }),
@@ -129,6 +138,10 @@ pub fn timetable(crew: &Crew, nudges: &Nudges, patience: Duration) -> Vec<Worker
             |it| async move { it.run().await },
         ));
     }
+    // Behind those who make deferrals final.
+    workers.push(worker("announce", SWEEP, LOOK_LIMIT, &nudges.settled.announce, &crew.announce, |it| async move {
+        it.run().await
+    }));
     workers
 }
 

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
 use crate::domain::lane::CredentialHeader;
+use crate::http::beside::Beside;
 use crate::http::error::ApiError;
 use crate::http::{Rooms, messages, own_routes};
 use crate::live::LiveBody;
@@ -33,18 +34,29 @@ pub struct Gateway(Arc<Doors>);
 
 struct Doors {
     rooms: Rooms,
+    beside: Beside,
     own: Router,
 }
 
 impl Gateway {
-    /// The door to these rooms.
-    pub fn new(rooms: Rooms) -> Self {
-        Self(Arc::new(Doors { own: own_routes(rooms.clone()), rooms }))
+    /// The door to these rooms, for the runtime on which the store's connections are.
+    pub fn here(rooms: Rooms) -> Self {
+        Self::new(rooms, Beside::Here)
+    }
+
+    /// The door to these rooms; what concerns the store is done `beside`.
+    pub(super) fn new(rooms: Rooms, beside: Beside) -> Self {
+        Self(Arc::new(Doors { own: own_routes(rooms.clone()), rooms, beside }))
     }
 
     /// What it leads to.
     pub(super) fn rooms(&self) -> &Rooms {
         &self.0.rooms
+    }
+
+    /// Where what concerns the store is done.
+    pub(super) fn beside(&self) -> &Beside {
+        &self.0.beside
     }
 
     fn answer(&self, request: Request<Incoming>) -> Answering {
@@ -54,10 +66,10 @@ impl Gateway {
             return messages::call(self, request);
         }
         if is_own(path) {
-            let answer = self.0.own.clone().oneshot(request.map(Body::new));
-            return Box::pin(async {
-                let Ok(answer) = answer.await;
-                answer.map(Either::Right)
+            let (gateway, answer) = (self.clone(), self.0.own.clone().oneshot(request.map(Body::new)));
+            return Box::pin(async move {
+                let Ok(answer) = gateway.beside().run(answer).await;
+                gateway.beside().carry(answer).map(Either::Right)
             });
         }
         let gateway = self.clone();

@@ -43,7 +43,9 @@ fn defer(gateway: Gateway, terms: Terms, request: Request<Incoming>) -> Answerin
     let (head, body) = request.into_parts();
     let interim = Interim::of(&head);
     // In a box of its own, since admitting takes far more room than waiting, and is soon done.
-    let admission = Box::pin(admit(gateway.clone(), terms, head, body));
+    let (door, beside) = (gateway.clone(), gateway.beside().clone());
+    let admission = Box::pin(async move { beside.run(admit(door, terms, head, body)).await });
+    // The wait is here, where the connection is: interim answers need that.
     Box::pin(async move {
         match admission.await {
             Ok(admitted) => {

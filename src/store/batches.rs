@@ -204,8 +204,8 @@ impl Store {
     /// # Errors
     /// If the store is unavailable or an item does not unpack.
     pub async fn batch_items(&self, batch: BatchId, after: Option<DeferralId>) -> Result<Vec<QueuedItem>, StoreError> {
-        let mut page: Vec<(DeferralId, Packed)> = Vec::new();
-        let mut bytes = 0;
+        let mut items = Vec::new();
+        let (mut bytes, mut stretch) = (0, 0);
         read!(self, tx => {
             use futures_util::TryStreamExt as _;
             let mut rows = sqlx::query_as::<_, (DeferralId, i32, i16, Vec<u8>)>(
@@ -219,23 +219,20 @@ impl Store {
             .bind(PAGE_ITEMS)
             .fetch(&mut *tx);
             while let Some((id, body_bytes, codec, body)) = rows.try_next().await? {
+                // Unpacked while the next rows are read: whoever waits for each row has to be woken for each.
+                let text = self.unpack(id, &Packed { codec, body })?;
                 bytes += i64::from(body_bytes);
-                page.push((id, Packed { codec, body }));
+                stretch += text.len();
+                items.push(QueuedItem { id, text });
                 if bytes >= PAGE_BYTES {
                     break;
                 }
+                if stretch >= STRETCH_BYTES {
+                    stretch = 0;
+                    tokio::task::yield_now().await;
+                }
             }
         });
-        let (mut items, mut stretch) = (Vec::with_capacity(page.len()), 0);
-        for (id, packed) in page {
-            let text = self.unpack(id, &packed)?;
-            stretch += text.len();
-            items.push(QueuedItem { id, text });
-            if stretch >= STRETCH_BYTES {
-                stretch = 0;
-                tokio::task::yield_now().await;
-            }
-        }
         Ok(items)
     }
 

@@ -47,6 +47,7 @@ impl Engine {
             .journal_mode(SqliteJournalMode::Wal)
             // A ticket is a promise: a commit is on the disk before anyone hears of it.
             .synchronous(SqliteSynchronous::Full)
+            .row_buffer_size(512)
             .busy_timeout(SQLITE_BUSY_LIMIT);
         let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_LIMIT);
         let writer = pool(1).connect_with(options.clone()).await?;

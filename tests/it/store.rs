@@ -22,7 +22,10 @@ macro_rules! on_both_engines {
 mod accept;
 mod attach;
 mod claims;
+mod deliveries;
+mod feed;
 mod fixture;
+mod groups;
 mod model;
 mod plans;
 mod queue;

@@ -13,6 +13,7 @@ on_both_engines! {
     pages_lead_back_and_forth_without_gaps,
     a_page_of_large_answers_ends_early,
     a_queued_call_is_canceled_at_once,
+    a_call_whose_batch_was_not_sent_is_canceled_at_once,
     a_call_on_its_way_is_canceled_only_by_request,
     a_final_call_stays_as_it_is,
     nobody_cancels_a_strangers_call,
@@ -139,10 +140,22 @@ async fn a_queued_call_is_canceled_at_once(db: Fixture) {
     assert_eq!(db.raw.count("outcome").await, 1);
 }
 
+async fn a_call_whose_batch_was_not_sent_is_canceled_at_once(db: Fixture) {
+    let batch = db.batch(1..3, BatchState::Building).await;
+    let canceled = cancel(&db, 1).await;
+    assert_eq!((canceled.state, canceled.cancel_requested, canceled.attempts), (State::Canceled, true, 0));
+    assert_eq!(canceled.answer, Some(Answer::canceled(id(1))));
+    let (items, _) = db.store.batch_sending(batch.claim, NOW).await.unwrap().unwrap();
+    assert_eq!(items, 1);
+
+    let batch = db.batch(11..12, BatchState::Building).await;
+    assert_eq!(cancel(&db, 11).await.state, State::Canceled);
+    assert_eq!(db.store.batch_sending(batch.claim, NOW).await.unwrap(), None);
+    assert!(db.store.batch_void(batch.claim).await.unwrap());
+}
+
 async fn a_call_on_its_way_is_canceled_only_by_request(db: Fixture) {
-    for (first, state) in
-        [(1, BatchState::Building), (11, BatchState::Uncertain), (21, BatchState::Submitted), (31, BatchState::Ended)]
-    {
+    for (first, state) in [(11, BatchState::Uncertain), (21, BatchState::Submitted), (31, BatchState::Ended)] {
         let batch = db.batch(first..first + 2, state).await.claim.batch;
         let asked = cancel(&db, first).await;
         assert_eq!((asked.state, asked.cancel_requested, asked.answer), (State::Batched, true, None), "{state:?}");
