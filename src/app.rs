@@ -26,7 +26,7 @@ use crate::rescue::Rescue;
 use crate::retain::Retain;
 use crate::secret::Vault;
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::store::{Departures, Store};
 use crate::workers::{Crew, Nudges, Supervisor, Worker, task, timetable};
 
 /// How long running streams may go on once the process is asked to end.
@@ -72,7 +72,8 @@ impl App {
         let provider = Provider::new(&settings.upstream)?;
         let live = Live::new(&settings.upstream, settings.gateway.public_url.as_ref())?;
         let prices = Arc::new(PriceTable::built_in()?);
-        let (health, nudges) = (Health::new(clock.clone()), Nudges::default());
+        let (health, nudges, metrics) = (Health::new(clock.clone()), Nudges::default(), Metrics::default());
+        let departures = Departures::new(store.clone(), clock.clone(), nudges.departures.clone());
 
         let gateway_door = bind(settings.gateway.listen, "gateway.listen").await?;
         let admin_door = bind(settings.admin.listen, "admin.listen").await?;
@@ -105,13 +106,14 @@ impl App {
                 nudges.settled.clone(),
                 nudges.rescue.clone(),
             ),
-            hold: Hold::new(store.clone()),
+            hold: Hold::new(store.clone(), settings.hold, metrics.clone()),
+            departures: departures.clone(),
             retain: Retain::new(store.clone(), clock.clone(), settings.retain),
         };
         let models = ModelKnowledge::new(provider, clock.clone());
         let rooms = Rooms {
             live,
-            intake: Intake::new(store.clone(), models, vault, clock.clone(), settings.intake),
+            intake: Intake::new(store.clone(), models, vault, clock.clone(), settings.intake, departures),
             store: store.clone(),
             clock,
             hold: crew.hold.clone(),
@@ -119,7 +121,7 @@ impl App {
             flush: nudges.flush.clone(),
             rescue: crew.rescue.clone(),
             health: health.clone(),
-            metrics: Metrics::default(),
+            metrics,
             admin_token: settings.admin.token.clone(),
         };
 
@@ -143,14 +145,18 @@ impl App {
         self.rooms.intake.replace_keys(&settings.intake.keys);
     }
 
-    /// Stops accepting, lets streams end within the grace and workers their bite, and closes the store.
+    /// Stops accepting, lets go of held callers, lets streams end within the grace and workers their bite, and closes the
+    /// store.
     pub async fn drain(self, grace: Duration) {
         self.drain.cancel();
+        self.rooms.hold.let_go();
         self.doors.close();
         // The doors cut what is left after the grace themselves.
         let _ = tokio::time::timeout(grace + Duration::from_secs(1), self.doors.wait()).await;
         self.rooms.intake.drain().await;
         self.supervisor.drain().await;
+        // Those who were cut off will try elsewhere. Where the store is gone a retry attaches to one of them all the same.
+        while self.crew.departures.write().await.unwrap_or(false) {}
         self.store.close().await;
     }
 

@@ -4,15 +4,26 @@
 //! process and rings their bells; each then looks once, together with the others. So waiting costs a few small queries a
 //! second for a process, however many wait.
 
+mod place;
+mod settings;
+mod way;
+
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::deferral::Deferral;
 use crate::domain::id::DeferralId;
+use crate::metrics::Metrics;
 use crate::nudge::{Bells, Listener};
-use crate::store::{Position, Scope, Store, StoreError};
+use crate::store::{Position, Presence, Scope, Store, StoreError};
+
+pub use place::{End, Form, Place};
+pub use settings::{Keepalive, Periods, Settings};
+pub use way::{Asked, Way};
 
 /// How often the end of the feed is looked at while anybody waits: what another replica settles is known this soon.
 pub const WATCH_EVERY: Duration = Duration::from_millis(50);
@@ -27,52 +38,111 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Hold {
     store: Store,
+    settings: Arc<Settings>,
+    metrics: Metrics,
     /// A bell for each deferral whose result somebody waits for.
     results: Bells<DeferralId>,
     /// A bell for each feed whose next line somebody waits for.
     feeds: Bells<Scope>,
     /// Up to where the feed was seen; unknown while nobody waits.
     seen: Arc<Mutex<Option<Position>>>,
+    /// Ends every wait.
+    ending: CancellationToken,
 }
+
+/// How a wait ended.
+#[derive(Clone, Debug)]
+pub enum Waited {
+    /// The deferral is final.
+    Final(Deferral),
+    /// The time is over; so it stands now.
+    TimeOver(Deferral),
+    /// The process is about to end; so it stood when it was last seen.
+    Ending(Deferral),
+    /// It was kept long enough, and is gone.
+    Gone,
+}
+
+/// A wait under way. Boxed, since it may last for hours, and what it needs is little.
+pub type Waiting = Pin<Box<dyn Future<Output = Waited> + Send>>;
 
 impl Hold {
     /// Nobody waits yet.
-    pub fn new(store: Store) -> Self {
-        Self { store, results: Bells::default(), feeds: Bells::default(), seen: Arc::default() }
+    pub fn new(store: Store, settings: Settings, metrics: Metrics) -> Self {
+        Self {
+            store,
+            settings: settings.into(),
+            metrics,
+            results: Bells::default(),
+            feeds: Bells::default(),
+            seen: Arc::default(),
+            ending: CancellationToken::new(),
+        }
     }
 
-    /// The deferral as soon as it is final, or as it is when `over` completes; `None` if it is gone. Whose it is has to
-    /// be checked by whoever asks.
-    ///
-    /// # Errors
-    /// If the store is unavailable at the first look. Later it is waited for.
-    pub async fn until_final(
-        &self,
-        id: DeferralId,
-        over: impl Future<Output = ()>,
-    ) -> Result<Option<Deferral>, StoreError> {
-        let listener = self.results.listen(id);
-        let mut over = std::pin::pin!(over);
-        // Listening begins before looking, so that no ring falls between.
-        let mut rung = std::pin::pin!(listener.rung());
-        let mut last = self.store.gathered(id).await?;
-        while last.as_ref().is_some_and(|deferral| !deferral.state.is_final()) {
+    /// How connections are held.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Takes a place among those whose connections are held.
+    pub fn place(&self, form: Form, presence: Presence) -> Place {
+        Place::take(&self.metrics, form, presence)
+    }
+
+    /// Ends every wait at once, and all that begin later.
+    pub fn let_go(&self) {
+        self.ending.cancel();
+    }
+
+    /// Waits until a deferral is final, for `limit` at most. `last` is how it was seen last; whose it is has been checked.
+    pub fn wait(&self, mut last: Deferral, limit: Duration) -> Waiting {
+        let hold = self.clone();
+        Box::pin(async move {
             tokio::select! {
-                () = &mut over => break,
-                () = &mut rung => {}
+                biased;
+                stop = hold.until_final(&mut last, limit) => match stop {
+                    Stop::Final => Waited::Final(last),
+                    Stop::TimeOver => Waited::TimeOver(last),
+                    Stop::Gone => Waited::Gone,
+                },
+                () = hold.ending.cancelled() => Waited::Ending(last),
             }
-            rung.set(listener.rung());
-            last = loop {
-                match self.store.gathered(id).await {
-                    Ok(found) => break found,
-                    Err(_) => tokio::select! {
-                        () = &mut over => return Ok(last),
-                        () = tokio::time::sleep(LOOK_AGAIN) => {}
-                    },
-                }
-            };
+        })
+    }
+
+    async fn until_final(&self, last: &mut Deferral, limit: Duration) -> Stop {
+        if last.state.is_final() {
+            return Stop::Final;
         }
-        Ok(last)
+        let listener = self.results.listen(last.id);
+        let mut over = std::pin::pin!(tokio::time::sleep(limit));
+        let mut is_over = false;
+        loop {
+            // Listening begins before looking, so that no ring falls between.
+            let rung = listener.rung();
+            // Boxed, because looking takes far more room than waiting, and is soon done.
+            let has_looked = match Box::pin(self.store.gathered(last.id)).await {
+                Ok(Some(found)) => {
+                    *last = found;
+                    true
+                }
+                Ok(None) => return Stop::Gone,
+                Err(_) => false,
+            };
+            if last.state.is_final() {
+                return Stop::Final;
+            }
+            if is_over {
+                return Stop::TimeOver;
+            }
+            tokio::select! {
+                () = rung => {}
+                // Once more, since the last bell may be on its way.
+                () = &mut over => is_over = true,
+                () = tokio::time::sleep(LOOK_AGAIN), if !has_looked => {}
+            }
+        }
     }
 
     /// Listens for the next line of a feed.
@@ -129,4 +199,11 @@ impl Hold {
         self.results.ring(&self.results.names());
         self.feeds.ring(&self.feeds.names());
     }
+}
+
+/// Why nobody waits any longer.
+enum Stop {
+    Final,
+    TimeOver,
+    Gone,
 }

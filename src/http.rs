@@ -7,10 +7,12 @@ mod deferrals;
 mod error;
 mod gateway;
 mod health;
+mod held;
 pub mod listen;
 mod messages;
 mod query;
 mod settings;
+mod socket;
 
 use axum::Router;
 use axum::routing::{get, post};

@@ -18,6 +18,8 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 #[derive(Clone, Debug)]
 pub struct Metrics {
     calls: Family<Labels<2>, Counter>,
+    held: Family<Labels<1>, Gauge>,
+    holds: Family<Labels<2>, Counter>,
     registry: Arc<Registry>,
 }
 
@@ -48,10 +50,12 @@ impl<const N: usize> EncodeLabelSet for Labels<N> {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let calls = Family::default();
+        let (calls, held, holds) = (Family::default(), Family::default(), Family::default());
         let mut registry = Registry::with_prefix("offpeak");
         registry.register("calls", "Calls to /v1/messages, by what became of them and why", calls.clone());
-        Self { calls, registry: registry.into() }
+        registry.register("held_connections", "Callers who wait on their connection, by what they get", held.clone());
+        registry.register("holds", "Held connections that ended, by what they were to get and how", holds.clone());
+        Self { calls, held, holds, registry: registry.into() }
     }
 }
 
@@ -59,6 +63,17 @@ impl Metrics {
     /// A call was decided over: `live`, `deferred` or `refused`, and why in a word.
     pub fn decided(&self, decision: &'static str, reason: &'static str) {
         self.calls.get_or_create(&Labels([("decision", decision), ("reason", reason)])).inc();
+    }
+
+    /// A caller waits on its connection, for `json` or `events`.
+    pub fn hold_began(&self, form: &'static str) {
+        self.held.get_or_create(&Labels([("form", form)])).inc();
+    }
+
+    /// It waits no longer.
+    pub fn hold_ended(&self, form: &'static str, end: &'static str) {
+        self.held.get_or_create(&Labels([("form", form)])).dec();
+        self.holds.get_or_create(&Labels([("form", form), ("end", end)])).inc();
     }
 
     /// All of it in the OpenMetrics text format, which Prometheus reads.
@@ -114,6 +129,9 @@ mod tests {
         let metrics = Metrics::default();
         metrics.decided("live", "no-rule");
         metrics.decided("live", "no-rule");
+        metrics.hold_began("json");
+        metrics.hold_began("json");
+        metrics.hold_ended("json", "left");
         let measured = Measured {
             queued: Some(3),
             oldest_queued: Some(Duration::from_millis(1_500)),
@@ -143,6 +161,12 @@ mod tests {
         # HELP offpeak_calls Calls to /v1/messages, by what became of them and why.
         # TYPE offpeak_calls counter
         offpeak_calls_total{decision="live",reason="no-rule"} 2
+        # HELP offpeak_held_connections Callers who wait on their connection, by what they get.
+        # TYPE offpeak_held_connections gauge
+        offpeak_held_connections{form="json"} 1
+        # HELP offpeak_holds Held connections that ended, by what they were to get and how.
+        # TYPE offpeak_holds counter
+        offpeak_holds_total{form="json",end="left"} 1
         # EOF
         "##);
     }

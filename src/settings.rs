@@ -20,10 +20,11 @@ use std::time::Duration;
 
 use crate::domain::deferral::OnDeadline;
 use crate::domain::units::{DURATION_MAX, format_duration};
+use crate::hold::{Keepalive, Periods};
 use crate::http::{AdminSettings, GatewaySettings};
 use crate::secret::{KeySource, MasterKey};
 use crate::store::Location;
-use crate::{flush, ingest, intake, poll, provider, rescue, retain, store, telemetry};
+use crate::{flush, hold, ingest, intake, poll, provider, rescue, retain, store, telemetry};
 
 pub use fault::{Fault, Faults, Origin};
 
@@ -65,6 +66,8 @@ pub struct Settings {
     pub store: store::Settings,
     /// What is let in.
     pub intake: intake::Settings,
+    /// How connections are held.
+    pub hold: hold::Settings,
     /// How queued calls become batches.
     pub flush: flush::Settings,
     /// How often the provider is asked.
@@ -148,6 +151,7 @@ impl Settings {
                 linger,
                 keys: lists::keys(read),
             },
+            hold: hold::Settings { keepalive: keepalive(read), periods: Periods::default() },
             flush: flush::Settings {
                 linger,
                 max_requests: read.integer("batch.max_requests", 1..=100_000) as usize,
@@ -236,9 +240,13 @@ fn on_deadline(read: &mut Reader<'_>) -> OnDeadline {
     read.choice("defer.on_deadline", &choices, OnDeadline::Live)
 }
 
+fn keepalive(read: &mut Reader<'_>) -> Keepalive {
+    let choices = [("space", Keepalive::Space), ("interim", Keepalive::Interim)];
+    read.choice("defer.keepalive", &choices, Keepalive::Space)
+}
+
 /// Settings of parts that read nothing of their own yet: a wrong one is told now all the same.
 fn check_what_nobody_reads(read: &mut Reader<'_>) {
-    read.choice("defer.keepalive", &[("space", ()), ("interim", ())], ());
     read.rotating_secret("webhooks.secret");
     let host = |text: &str| !text.is_empty() && !text.contains(['/', '@', ' ']);
     read.strings("webhooks.allow_hosts", "a list of hosts, such as [\"hooks.internal\", \"*.internal\"]", host);

@@ -4,9 +4,11 @@
 //! transaction, takes the time as an argument, and can run twice: changes of state are compare-and-set.
 
 mod accept;
+mod attach;
 mod batches;
 mod deferrals;
 mod deliveries;
+mod departures;
 mod engine;
 mod feed;
 mod finish;
@@ -26,9 +28,11 @@ mod transitions;
 use std::sync::Arc;
 
 pub use accept::{Accepted, NewDeferral};
+pub use attach::Departure;
 pub use batches::{Claim, ClaimedBatch, Limits, QueuedItem};
 pub use deferrals::{Filter, Page, PageCursor, Scope};
 pub use deliveries::{ClaimedDelivery, DeliveryFilter, Next, Tried};
+pub use departures::{Departures, Presence};
 pub use feed::{FeedLine, Position};
 pub use groups::Closed;
 pub use lanes::{LaneId, PausedLane};

@@ -14,6 +14,7 @@ mod it {
     mod decisions;
     mod demo;
     mod floor_plan;
+    mod holding;
     mod items;
     mod keys;
     mod lanes;

@@ -6,6 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::app::{App, DRAIN_GRACE, Workers};
 use crate::cli::config::ConfigArgs;
 use crate::clock::Clock;
+use crate::hold::Periods;
 use crate::settings::{Settings, Sources};
 use crate::telemetry;
 
@@ -19,7 +20,8 @@ pub(super) struct Args {
 /// Serves until SIGTERM or Ctrl-C, then drains; a second one ends at once.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let sources = args.config.sources();
-    let settings = Settings::load(&sources)?.settings;
+    let mut settings = Settings::load(&sources)?.settings;
+    settings.hold.periods = Periods::of_this_process();
     telemetry::start(&settings.telemetry)?;
     let mut end = End::listen()?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;

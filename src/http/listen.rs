@@ -19,6 +19,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::http::socket::{Interim, Socket};
+
 /// How long a request's head may take, and how long a connection may idle before one: longer than clients keep idle
 /// connections, so that it is they who close first, yet a stalled one holds its socket no longer.
 const HEAD_READ_LIMIT: Duration = Duration::from_secs(120);
@@ -120,8 +122,9 @@ async fn converse<S, B>(
     B::Error: Into<BoxError>,
 {
     let asked = Arc::new(AtomicBool::new(false));
-    let service = Asked { service, asked: Arc::clone(&asked) };
-    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
+    let socket = Socket::new(stream);
+    let service = Asked { service, asked: Arc::clone(&asked), interim: socket.interim() };
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(socket), service));
     // Until the protocol is known, nothing in it bounds how long a client may take to show which it speaks.
     let mut first_request = pin!(sleep(head_read_limit));
     let (mut waiting, mut draining) = (true, false);
@@ -147,10 +150,11 @@ async fn converse<S, B>(
     }
 }
 
-/// A service that notes that it has been asked something.
+/// A service that notes that it has been asked something, and gives each request its way to interim answers.
 struct Asked<S> {
     service: S,
     asked: Arc<AtomicBool>,
+    interim: Interim,
 }
 
 impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
@@ -158,8 +162,9 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
     type Error = S::Error;
     type Future = S::Future;
 
-    fn call(&self, request: Request<Incoming>) -> S::Future {
+    fn call(&self, mut request: Request<Incoming>) -> S::Future {
         self.asked.store(true, Ordering::Relaxed);
+        self.interim.accompany(&mut request);
         self.service.call(request)
     }
 }

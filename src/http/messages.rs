@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use http::header::{LOCATION, RETRY_AFTER};
-use http::{HeaderValue, Request, StatusCode};
+use http::request::Parts;
+use http::{HeaderValue, Request};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Either};
 use hyper::body::Incoming;
 
 use crate::domain::decision::Decision;
-use crate::domain::deferral::Deferral;
-use crate::http::answer::json;
-use crate::http::error::{ApiError, DECISION, REQUEST_ID};
+use crate::http::error::{ApiError, DECISION};
 use crate::http::gateway::{Gateway, GatewayBody};
-use crate::intake::{Refusal, Route, Terms};
+use crate::http::held;
+use crate::http::socket::Interim;
+use crate::intake::{Admitted, Intake, Refusal, Route, Terms};
 
 /// A refused body is still read, within these, before it is answered: a client that is cut while it sends may never
 /// see the answer.
@@ -45,32 +45,21 @@ pub(super) async fn call(gateway: &Gateway, request: Request<Incoming>) -> Respo
 }
 
 async fn defer(gateway: &Gateway, terms: Terms, request: Request<Incoming>) -> (Decision, Response) {
-    let intake = &gateway.rooms.intake;
     let (head, body) = request.into_parts();
-    let admitted = match read(body, intake.max_body()).await {
-        Ok(body) => intake.admit(terms, &head.headers, body).await.map_err(ApiError::from),
-        Err(error) => Err(error),
-    };
-    let answered = admitted
-        .and_then(|it| ticket(&it.deferral, intake.retry_after_seconds()).map(|answer| (it.deferral.id, answer)));
-    match answered {
-        Ok((id, response)) => (Decision::Deferred(id), response),
+    let interim = Interim::of(&head);
+    // Boxed, because admitting takes far more room than waiting, and is soon done.
+    match Box::pin(admit(&gateway.rooms.intake, terms, head, body)).await {
+        Ok(admitted) => {
+            let decision = Decision::Deferred(admitted.deferral.id);
+            (decision, held::answer(&gateway.rooms, admitted, interim).await)
+        }
         Err(error) => (error.decision(), error.response()),
     }
 }
 
-/// The answer that carries the id.
-fn ticket(deferral: &Deferral, retry_after_seconds: u64) -> Result<Response, ApiError> {
-    let mut response = json(StatusCode::ACCEPTED, deferral)?;
-    let headers = response.headers_mut();
-    headers.insert(RETRY_AFTER, retry_after_seconds.into());
-    if let Ok(location) = HeaderValue::from_str(&format!("/deferred/{}", deferral.id)) {
-        headers.insert(LOCATION, location);
-    }
-    if let Ok(id) = HeaderValue::from_str(&deferral.id.to_string()) {
-        headers.insert(REQUEST_ID, id);
-    }
-    Ok(response)
+async fn admit(intake: &Intake, terms: Terms, head: Parts, body: Incoming) -> Result<Admitted, ApiError> {
+    let body = read(body, intake.max_body()).await?;
+    intake.admit(terms, &head.headers, body).await.map_err(ApiError::from)
 }
 
 /// The whole body, if it is no longer than `limit` bytes.

@@ -100,6 +100,7 @@ fn nothing_given_means_the_defaults() {
             linger: seconds(60),
             keys: Vec::new(),
         },
+        hold: hold::Settings { keepalive: Keepalive::Space, periods: Periods::default() },
         flush: flush::Settings {
             linger: seconds(60),
             max_requests: 10_000,
@@ -145,6 +146,7 @@ fn what_a_file_sets_arrives_where_it_steers() {
             linger: seconds(8),
             keys: Vec::new(),
         },
+        hold: hold::Settings { keepalive: Keepalive::Interim, periods: Periods::default() },
         flush: flush::Settings {
             linger: seconds(8),
             max_requests: 9,

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use offpeak::app::{App, Workers};
 use offpeak::clock::{Clock, Timestamp};
+use offpeak::hold::Periods;
 use offpeak::settings::{Settings, Sources};
 use offpeak::simulator::{self, Books, Fault, Simulator};
 use offpeak::workers::{Nudges, timetable};
@@ -57,12 +58,14 @@ pub(crate) struct Setup {
     environment: BTreeMap<String, String>,
     file: String,
     batch_time: Duration,
+    periods: Periods,
 }
 
 impl Setup {
     /// The usual one.
     pub(crate) fn on(engine: Engine) -> Self {
-        let usual = Self { engine, environment: BTreeMap::new(), file: String::new(), batch_time: Duration::ZERO };
+        let (environment, file, periods) = (BTreeMap::new(), String::new(), Periods::default());
+        let usual = Self { engine, environment, file, batch_time: Duration::ZERO, periods };
         usual.set("gateway.listen", "127.0.0.1:0").set("admin.listen", "127.0.0.1:0").set("batch.linger", "0")
     }
 
@@ -82,6 +85,11 @@ impl Setup {
         Self { batch_time, ..self }
     }
 
+    /// Held connections are silent for other times than usual.
+    pub(crate) fn periods(self, periods: Periods) -> Self {
+        Self { periods, ..self }
+    }
+
     pub(crate) async fn start(self) -> TestApp {
         let journal = Journal::open();
         let clock = Clock::manual(START);
@@ -94,7 +102,8 @@ impl Setup {
         let mut environment = self.environment;
         environment.entry(variable("upstream.url")).or_insert_with(|| simulator.url());
         environment.extend(storage.settings().map(|(key, value)| (variable(key), value)));
-        let settings = Settings::load(&Sources { file: Some(file), environment }).unwrap().settings;
+        let mut settings = Settings::load(&Sources { file: Some(file), environment }).unwrap().settings;
+        settings.hold.periods = self.periods;
         let app = App::start(settings.clone(), clock.clone(), Workers::ByHand).await.unwrap();
         TestApp {
             app: Some(app),
