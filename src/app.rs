@@ -10,8 +10,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::announce::Announce;
 use crate::clock::Clock;
 use crate::domain::price::PriceTable;
+use crate::egress::Egress;
 use crate::flush::Flush;
 use crate::health::Health;
 use crate::hold::Hold;
@@ -55,6 +57,7 @@ pub struct App {
     /// What is durable.
     pub store: Store,
     rooms: Rooms,
+    egress: Egress,
     supervisor: Supervisor,
     drain: CancellationToken,
     doors: TaskTracker,
@@ -106,14 +109,24 @@ impl App {
                 nudges.settled.clone(),
                 nudges.rescue.clone(),
             ),
+            announce: Announce::new(store.clone(), clock.clone(), nudges.settled.deliver.clone()),
             hold: Hold::new(store.clone(), settings.hold, metrics.clone()),
             departures: departures.clone(),
             retain: Retain::new(store.clone(), clock.clone(), settings.retain),
         };
         let models = ModelKnowledge::new(provider, clock.clone());
+        let egress = Egress::new(settings.egress, clock.clone());
         let rooms = Rooms {
             live,
-            intake: Intake::new(store.clone(), models, vault, clock.clone(), settings.intake, departures),
+            intake: Intake::new(
+                store.clone(),
+                models,
+                vault,
+                clock.clone(),
+                egress.clone(),
+                settings.intake,
+                departures,
+            ),
             store: store.clone(),
             clock,
             hold: crew.hold.clone(),
@@ -131,6 +144,7 @@ impl App {
             crew,
             store,
             rooms,
+            egress,
             supervisor: Supervisor::new(health),
             drain: CancellationToken::new(),
             doors: TaskTracker::new(),
@@ -140,9 +154,11 @@ impl App {
         Ok(app)
     }
 
-    /// Takes over what may change while the gateway runs: the keys that it issues.
+    /// Takes over what may change while the gateway runs: the keys that it issues, and where webhooks may go.
     pub fn reload(&self, settings: &Settings) {
         self.rooms.intake.replace_keys(&settings.intake.keys);
+        self.rooms.intake.replace_receivers(&settings.intake.receivers);
+        self.egress.replace(&settings.egress);
     }
 
     /// Stops accepting, lets go of held callers, lets streams end within the grace and workers their bite, and closes the

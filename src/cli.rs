@@ -15,6 +15,7 @@ mod serve;
 mod sim;
 mod table;
 mod view;
+mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;

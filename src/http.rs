@@ -3,9 +3,12 @@
 mod admin;
 mod answer;
 mod caller;
+mod cursor;
 mod deferrals;
 mod error;
+mod feed;
 mod gateway;
+mod groups;
 mod health;
 mod held;
 pub mod listen;
@@ -62,6 +65,9 @@ pub struct Rooms {
 fn own_routes(rooms: Rooms) -> Router {
     Router::new()
         .route("/deferred", get(deferrals::list))
+        .route("/deferred/results", get(feed::follow))
+        .route("/deferred/groups/{group}", get(groups::show))
+        .route("/deferred/groups/{group}/close", post(groups::close))
         .route("/deferred/{id}", get(deferrals::show))
         .route("/deferred/{id}/message", get(deferrals::message))
         .route("/deferred/{id}/cancel", post(deferrals::cancel))

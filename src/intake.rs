@@ -3,6 +3,7 @@
 //! [`Intake::decide`] reads the headers alone; only a call that may be deferred is read whole. [`Intake::admit`] commits
 //! before it says so: a ticket is a promise that no crash breaks.
 
+mod callback;
 mod caller;
 mod decide;
 mod depth;
@@ -19,10 +20,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::domain::body::Item;
+use crate::domain::callback::Callback;
 use crate::domain::deferral::{Deferral, State};
 use crate::domain::id::DeferralId;
 use crate::domain::lane::{Lane, beta_set};
 use crate::domain::wait::Wait;
+use crate::egress::Egress;
 use crate::encoding::{self, DecodeError};
 use crate::provider::ModelKnowledge;
 use crate::secret::Vault;
@@ -53,6 +56,9 @@ pub struct Intake {
     settings: Arc<Settings>,
     /// The keys that the gateway issues; replaced as a whole when the settings are read again.
     keys: Arc<RwLock<Arc<[Key]>>>,
+    /// The names of the configured receivers; replaced likewise.
+    receivers: Arc<RwLock<Arc<[String]>>>,
+    egress: Egress,
     depth: Depth,
     departures: Departures,
     /// Acceptances under way, which outlive callers who leave.
@@ -78,18 +84,25 @@ impl Intake {
         models: ModelKnowledge,
         vault: Vault,
         clock: Clock,
+        egress: Egress,
         settings: Settings,
         departures: Departures,
     ) -> Self {
         let depth = Depth::new(store.clone(), clock.clone(), settings.max_queued);
         let keys = Arc::new(RwLock::new(settings.keys.clone().into()));
+        let receivers = Arc::new(RwLock::new(settings.receivers.clone().into()));
         let (settings, accepting) = (settings.into(), TaskTracker::new());
-        Self { store, models, vault, clock, settings, keys, depth, departures, accepting }
+        Self { store, models, vault, clock, settings, keys, receivers, egress, depth, departures, accepting }
     }
 
     /// From now on the gateway issues these keys, and no others.
     pub fn replace_keys(&self, keys: &[Key]) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
+    }
+
+    /// From now on these receivers can be named, and no others.
+    pub fn replace_receivers(&self, names: &[String]) {
+        *self.receivers.write().unwrap_or_else(PoisonError::into_inner) = names.into();
     }
 
     /// What its headers ask for a call.
@@ -118,6 +131,15 @@ impl Intake {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Where the webhook goes that `text` asks for: the name of a configured receiver, or a URL that may be reached.
+    ///
+    /// # Errors
+    /// If it is neither, or the URL is forbidden.
+    pub async fn callback(&self, text: &str) -> Result<Callback, Refusal> {
+        let receivers = Arc::clone(&self.receivers.read().unwrap_or_else(PoisonError::into_inner));
+        callback::read(text, &receivers, &self.egress).await
+    }
+
     /// The longest body that is queued, in bytes.
     pub fn max_body(&self) -> u64 {
         self.settings.max_body
@@ -141,6 +163,10 @@ impl Intake {
         }
         let lane = lane_of(caller, headers)?;
         let item = self.read_item(headers, body, lane.user_profile_id.as_deref()).await?;
+        let callback = match &terms.tags.callback {
+            Some(text) => Some(self.callback(text).await?),
+            None => None,
+        };
         if !self.models.can_batch(&item.model, &lane).await {
             let message = format!("the model {} has no batches: call it live", item.model);
             return Err(Refusal::not_deferrable("model", message));
@@ -148,7 +174,7 @@ impl Intake {
         // A caller who wants a stream has no use for a ticket, unless that is what it asks for.
         let unsaid = if item.stream { Wait::UntilDeadline } else { Wait::For(Duration::ZERO) };
         let (wait, stream) = (terms.tags.wait.unwrap_or(unsaid), item.stream);
-        let (deferral, presence) = self.accept(terms, lane, item, is_retry(headers)).await?;
+        let (deferral, presence) = self.accept(terms, lane, item, callback, is_retry(headers)).await?;
         Ok(Admitted { deferral, wait, stream, presence })
     }
 
@@ -185,6 +211,7 @@ impl Intake {
         terms: Terms,
         lane: Lane,
         item: Item,
+        callback: Option<Callback>,
         is_retry: bool,
     ) -> Result<(Deferral, Presence), Refusal> {
         let ticket = queued(&terms, &lane, &item);
@@ -195,7 +222,7 @@ impl Intake {
             workload: terms.tags.workload,
             reference: terms.tags.reference,
             group: terms.tags.group,
-            callback: None,
+            callback,
             idempotency_key: terms.tags.idempotency_key,
             is_retry,
             accepted_at: terms.asked_at,

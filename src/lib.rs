@@ -9,23 +9,28 @@
 //! ```text
 //! roof      main  cli  app  settings
 //! floor 4   http  workers  simulator              doors: they call rooms, rooms never call them
-//! floor 3   live  intake  flush  poll  ingest  rescue  hold  retain     what Offpeak does
+//! floor 3   live  intake  hold  flush  poll  ingest  announce  deliver  rescue  retain     what Offpeak does
 //! floor 2   store  provider                       the only two that talk to something outside
 //! floor 1   domain                                the words: no I/O, no async, no clock
-//! ground    crash  encoding  health  metrics  nudge  secret  telemetry, and below them the clock
+//! ground    crash  egress  encoding  health  metrics  nudge  secret  telemetry, and below them the clock
 //! ```
 //!
 //! A call comes in through [`http`]. [`intake`] decides what becomes of it: [`live`] relays it byte for
 //! byte, or it is admitted durably into the [`store`] and answered with a ticket. From there the workers
 //! take it, each looking into the store for what is due: [`flush`] cuts queued calls into batches and
-//! submits them through the [`provider`], [`poll`] asks how they are, [`ingest`] brings the answers home.
+//! submits them through the [`provider`], [`poll`] asks how they are, [`ingest`] brings the answers home,
+//! [`announce`] sees which groups are complete by that, and [`deliver`] sends the webhooks that follow, where [`egress`]
+//! lets them go.
 //! Rooms meet only in the database, so a restart is normal work and replicas need no messages.
 
+pub mod announce;
 pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod crash;
+pub mod deliver;
 pub mod domain;
+pub mod egress;
 pub mod encoding;
 pub mod flush;
 pub mod health;

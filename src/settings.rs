@@ -20,11 +20,12 @@ use std::time::Duration;
 
 use crate::domain::deferral::OnDeadline;
 use crate::domain::units::{DURATION_MAX, format_duration};
+use crate::egress::HostPattern;
 use crate::hold::{Keepalive, Periods};
 use crate::http::{AdminSettings, GatewaySettings};
 use crate::secret::{KeySource, MasterKey};
 use crate::store::Location;
-use crate::{flush, hold, ingest, intake, poll, provider, rescue, retain, store, telemetry};
+use crate::{deliver, egress, flush, hold, ingest, intake, poll, provider, rescue, retain, store, telemetry};
 
 pub use fault::{Fault, Faults, Origin};
 
@@ -35,6 +36,9 @@ const USUAL_FILE: &str = "config/offpeak.toml";
 
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "OFFPEAK_CONFIG";
+
+/// What hosts may look like, for error texts.
+const HOSTS_FORM: &str = "a list of hosts without a port, such as [\"hooks.internal\", \"*.internal\"]";
 
 const KB: u64 = 1_000;
 const MB: u64 = 1_000 * KB;
@@ -76,6 +80,10 @@ pub struct Settings {
     pub ingest: ingest::Settings,
     /// What happens near a deadline.
     pub rescue: rescue::Settings,
+    /// How webhooks are signed, and the receivers that have names.
+    pub deliver: deliver::Settings,
+    /// Where webhooks to URLs of callers may go.
+    pub egress: egress::Settings,
     /// How long things are kept.
     pub retain: retain::Settings,
     /// What is logged.
@@ -128,6 +136,7 @@ impl Settings {
         let lease = read.duration("batch.lease", SECOND..=10 * MINUTE);
         let on_deadline = on_deadline(read);
         let url = store_location(read);
+        let receivers = lists::receivers(read);
         Self {
             gateway: GatewaySettings {
                 listen: read.address("gateway.listen"),
@@ -150,6 +159,7 @@ impl Settings {
                 max_queued: read.integer("defer.max_queued", 1..=100_000_000).into(),
                 linger,
                 keys: lists::keys(read),
+                receivers: receivers.iter().map(|receiver| receiver.name.clone()).collect(),
             },
             hold: hold::Settings { keepalive: keepalive(read), periods: Periods::default() },
             flush: flush::Settings {
@@ -169,6 +179,11 @@ impl Settings {
                 on_deadline,
                 lead: read.duration("defer.rescue_lead", Duration::ZERO..=DAY),
                 lease,
+            },
+            deliver: deliver::Settings { keys: read.signing_keys("webhooks.secret"), receivers, lease },
+            egress: egress::Settings {
+                allow_hosts: read.list("webhooks.allow_hosts", HOSTS_FORM, HostPattern::parse),
+                allow_private: read.boolean("webhooks.allow_private"),
             },
             retain: retain::Settings { retention: read.duration("defer.retention", SECOND..=DURATION_MAX) },
             telemetry: telemetry::Settings {
@@ -247,14 +262,9 @@ fn keepalive(read: &mut Reader<'_>) -> Keepalive {
 
 /// Settings of parts that read nothing of their own yet: a wrong one is told now all the same.
 fn check_what_nobody_reads(read: &mut Reader<'_>) {
-    read.rotating_secret("webhooks.secret");
-    let host = |text: &str| !text.is_empty() && !text.contains(['/', '@', ' ']);
-    read.strings("webhooks.allow_hosts", "a list of hosts, such as [\"hooks.internal\", \"*.internal\"]", host);
-    read.boolean("webhooks.allow_private");
     read.boolean("inventory.enabled");
     read.integer("inventory.prompt_preview", 0..=10_000);
     read.string("prices.file", "a path, or \"\"", |_| true);
     read.url_or_empty("telemetry.otlp");
-    lists::receivers(read);
     lists::rules(read);
 }

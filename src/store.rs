@@ -4,6 +4,7 @@
 //! transaction, takes the time as an argument, and can run twice: changes of state are compare-and-set.
 
 mod accept;
+mod announce;
 mod attach;
 mod batches;
 mod deferrals;
@@ -14,6 +15,7 @@ mod feed;
 mod finish;
 mod gather;
 mod groups;
+mod joining;
 mod lanes;
 mod migrate;
 mod outcomes;
@@ -33,7 +35,7 @@ pub use batches::{Claim, ClaimedBatch, Limits, QueuedItem};
 pub use deferrals::{Filter, Page, PageCursor, Scope};
 pub use deliveries::{ClaimedDelivery, DeliveryFilter, Next, Tried};
 pub use departures::{Departures, Presence};
-pub use feed::{FeedLine, Position};
+pub use feed::{FeedLine, FeedPage, Position};
 pub use groups::Closed;
 pub use lanes::{LaneId, PausedLane};
 pub use migrate::MigrateError;

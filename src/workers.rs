@@ -4,6 +4,7 @@ mod supervisor;
 
 use std::time::Duration;
 
+use crate::announce::Announce;
 use crate::flush::Flush;
 use crate::hold::{Hold, WATCH_EVERY};
 use crate::ingest::Ingest;
@@ -26,6 +27,8 @@ pub struct Crew {
     pub ingest: Ingest,
     /// Sends live what no batch brings home in time.
     pub rescue: Rescue,
+    /// Announces groups.
+    pub announce: Announce,
     /// Wakes those who wait.
     pub hold: Hold,
     /// Notes which callers are gone.
@@ -129,6 +132,10 @@ pub fn timetable(crew: &Crew, nudges: &Nudges, patience: Duration) -> Vec<Worker
             |it| async move { it.run().await },
         ));
     }
+    // Behind those who make deferrals final.
+    workers.push(worker("announce", SWEEP, LOOK_LIMIT, &nudges.settled.announce, &crew.announce, |it| async move {
+        it.run().await
+    }));
     workers
 }
 

@@ -13,7 +13,9 @@ mod it {
     mod client;
     mod decisions;
     mod demo;
+    mod feed;
     mod floor_plan;
+    mod groups;
     mod holding;
     mod items;
     mod keys;

@@ -21,36 +21,44 @@ create table feed (
     position integer primary key,
     deferral_id blob not null,
     tenant text not null,
+    group_name text,
     settled_at integer not null
 ) strict;
 
 create index feed_tenant on feed (tenant, position);
+create index feed_grouped on feed (position) where group_name is not null;
 
-insert into feed (position, deferral_id, tenant, settled_at)
-select row_number() over (order by completed_at, id), id, tenant, completed_at from deferral where completed_at is not null;
+insert into feed (position, deferral_id, tenant, group_name, settled_at)
+select row_number() over (order by completed_at, id), id, tenant, group_name, completed_at
+from deferral where completed_at is not null;
 
+-- The last position that was given out, and up to where the feed was searched for groups to announce.
 insert into counter (name, value) select 'feed', count(*) from feed;
+insert into counter (name, value) select 'announced', count(*) from feed;
 
--- Deferrals that are announced together. `expect` is how many there will be, where whoever closed it said so.
+-- Deferrals that are announced together. `members` counts all that ever joined, those that are forgotten by now as well;
+-- `expect` is how many there will be, where whoever closed it said so.
 create table deferral_group (
     tenant text not null,
     name text not null,
     state text not null check (state in ('open', 'closed', 'announced')),
+    members integer not null default 0,
     expect integer,
     receiver text,
     callback_url text,
     opened_at integer not null,
     closed_at integer,
     announced_at integer,
-    primary key (tenant, name),
+    primary key (name, tenant),
     check ((state = 'open') = (closed_at is null)),
     check ((state = 'announced') = (announced_at is not null))
 ) strict;
 
-create index deferral_group_closed on deferral_group (tenant, name) where state = 'closed';
+create index deferral_group_opened on deferral_group (opened_at);
 
-insert into deferral_group (tenant, name, state, opened_at)
-select tenant, group_name, 'open', min(accepted_at) from deferral where group_name is not null group by tenant, group_name;
+insert into deferral_group (tenant, name, state, members, opened_at)
+select tenant, group_name, 'open', count(*), min(accepted_at)
+from deferral where group_name is not null group by tenant, group_name;
 
 -- Events on their way to a receiver. The one of a deferral has the deferral's id, so that there is only ever one.
 create table delivery (

@@ -4,6 +4,7 @@ use super::admin::AdminArgs;
 use super::table::{Align, Table, pairs};
 use super::view::{DeferralView, PageView, dollars};
 use crate::domain::deferral::State;
+use crate::domain::group::is_name;
 use crate::domain::id::DeferralId;
 
 /// What to do with which deferrals.
@@ -167,12 +168,7 @@ fn id(text: &str) -> Result<DeferralId, String> {
 
 /// The grammar of the headers that name workloads and groups.
 fn name(text: &str) -> Result<String, String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
-        Ok(text.to_owned())
-    } else {
-        Err("a name is 1 to 64 of A-Z a-z 0-9 . _ -".to_owned())
-    }
+    if is_name(text) { Ok(text.to_owned()) } else { Err("a name is 1 to 64 of A-Z a-z 0-9 . _ -".to_owned()) }
 }
 
 #[cfg(test)]

@@ -1,14 +1,21 @@
 //! `offpeak serve`: the gateway, until it is asked to end.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::{App, DRAIN_GRACE, Workers};
 use crate::cli::config::ConfigArgs;
+use crate::cli::watch::Watch;
 use crate::clock::Clock;
 use crate::hold::Periods;
 use crate::settings::{Settings, Sources};
 use crate::telemetry;
+
+/// How often the settings file is looked at; a change counts once it stands for as long.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Which settings to serve with.
 #[derive(Debug, clap::Args)]
@@ -20,6 +27,7 @@ pub(super) struct Args {
 /// Serves until SIGTERM or Ctrl-C, then drains; a second one ends at once.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let sources = args.config.sources();
+    let mut watch = Watch::begin(sources.file.clone()).await;
     let mut settings = Settings::load(&sources)?.settings;
     settings.hold.periods = Periods::of_this_process();
     telemetry::start(&settings.telemetry)?;
@@ -28,10 +36,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let app = App::start(settings, Clock::system(), Workers::Running).await?;
     tracing::info!(gateway = %app.gateway, admin = %app.admin, "serving");
 
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = end.asked() => break,
             _ = hang_up.recv() => reload(&app, &sources),
+            _ = looks.tick() => if watch.has_changed().await {
+                reload(&app, &sources);
+            }
         }
     }
     tracing::info!(grace_seconds = DRAIN_GRACE.as_secs(), "draining; ask again to end at once");

@@ -16,7 +16,7 @@ impl Callback {
         Self { receiver: name.into(), url: None }
     }
 
-    /// To a URL, whose origin is `scheme://host:port`.
+    /// To a URL, whose origin is its scheme, its host, and its port where that is not the usual one.
     pub fn url(origin: impl Into<String>, url: impl Into<String>) -> Self {
         Self { receiver: origin.into(), url: Some(url.into()) }
     }

@@ -6,6 +6,15 @@ use serde::{Serialize, Serializer};
 use crate::clock::Timestamp;
 use crate::domain::deferral::{Cost, State};
 
+/// The longest name of a group or workload, in characters.
+pub const NAME_MAX: usize = 64;
+
+/// Whether a group or workload may have this name.
+pub fn is_name(text: &str) -> bool {
+    (1..=NAME_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
 /// Where a group stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]

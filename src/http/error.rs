@@ -44,6 +44,24 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found_error", "not-found", "there is no such deferral")
     }
 
+    pub(super) fn no_such_group() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", "not-found", "there is no such group")
+    }
+
+    pub(super) fn ambiguous_group() -> Self {
+        let message = "several tenants have a group of this name: ask with the credential of the one that is meant";
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "ambiguous-group", message)
+    }
+
+    pub(super) fn invalid_body(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "invalid-body", message)
+    }
+
+    pub(super) fn broken_body() -> Self {
+        let message = "the request's body broke off";
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "broken-body", message)
+    }
+
     pub(super) fn invalid_query(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "invalid-query", message)
     }
@@ -69,8 +87,8 @@ impl ApiError {
         Self { retry_after_seconds: Some(5), ..error }
     }
 
-    fn too_large(limit: u64) -> Self {
-        let message = format!("the body is longer than {limit} bytes, which is the most that is queued");
+    pub(super) fn too_large(limit: u64) -> Self {
+        let message = format!("the body is longer than {limit} bytes, which is the most that is taken here");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", "too-large", message)
     }
 
@@ -158,10 +176,7 @@ impl From<&live::Error> for ApiError {
                 let message = "the upstream has not answered in time";
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", "upstream-timeout", message)
             }
-            live::Error::Upload(_) => {
-                let message = "the request's body broke off";
-                Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "broken-body", message)
-            }
+            live::Error::Upload(_) => Self::broken_body(),
         }
     }
 }
@@ -227,7 +242,7 @@ mod tests {
         400 idempotency-mismatch false - {"type":"error","error":{"type":"invalid_request_error","message":"this idempotency-key belongs to a call with another body: give each call a key of its own"}
         400 callback-forbidden false - {"type":"error","error":{"type":"invalid_request_error","message":"the callback may not go there"}
         400 group-closed false - {"type":"error","error":{"type":"invalid_request_error","message":"this group is closed and takes no more members: give the call another x-defer-group"}
-        413 too-large false - {"type":"error","error":{"type":"request_too_large","message":"the body is longer than 5 bytes, which is the most that is queued"}
+        413 too-large false - {"type":"error","error":{"type":"request_too_large","message":"the body is longer than 5 bytes, which is the most that is taken here"}
         429 queue-full - 7 {"type":"error","error":{"type":"rate_limit_error","message":"as many calls are queued as may be, in all or for one tenant: try again later"}
         503 store-unavailable - 5 {"type":"error","error":{"type":"api_error","message":"the store is not available: nothing was queued, try again"}
         "#);

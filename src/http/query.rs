@@ -1,15 +1,22 @@
 //! Queries, read strictly: a filter with a typo would show everything.
 
+use std::time::Duration;
+
 use http::Uri;
 
 use crate::domain::deferral::State;
 use crate::domain::id::DeferralId;
+use crate::http::cursor::Cursor;
 use crate::http::error::ApiError;
-use crate::store::{Filter, PageCursor};
+use crate::store::{Filter, PageCursor, Position};
 
 /// Entries of a page, as with the provider.
 const LIMIT_DEFAULT: u32 = 20;
 const LIMIT_MAX: u32 = 1_000;
+
+/// Lines of the feed in one answer. They are sent a page at a time, so many of them cost no memory.
+const LINES_DEFAULT: u32 = 1_000;
+const LINES_MAX: u32 = 100_000;
 
 /// The longest that a question may wait for its answer.
 const WAIT_MAX_SECONDS: u64 = 300;
@@ -37,6 +44,29 @@ impl PageQuery {
                 "after_id" => query.cursor = PageCursor::After(id(&name, &value)?),
                 "before_id" => query.cursor = PageCursor::Before(id(&name, &value)?),
                 _ => return Err(unknown(&name, "status, workload, group, limit, after_id and before_id")),
+            }
+        }
+        Ok(query)
+    }
+}
+
+/// Which lines of the feed are asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FeedQuery {
+    pub(super) after: Position,
+    pub(super) limit: u32,
+    pub(super) wait: Duration,
+}
+
+impl FeedQuery {
+    pub(super) fn read(uri: &Uri) -> Result<Self, ApiError> {
+        let mut query = Self { after: Position::START, limit: LINES_DEFAULT, wait: Duration::ZERO };
+        for (name, value) in pairs(uri)? {
+            match name.as_str() {
+                "after" => query.after = cursor(&name, &value)?.0,
+                "limit" => query.limit = number(&name, &value, 1, LINES_MAX.into())?.try_into().unwrap_or(LINES_MAX),
+                "wait" => query.wait = Duration::from_secs(number(&name, &value, 0, WAIT_MAX_SECONDS)?),
+                _ => return Err(unknown(&name, "after, limit and wait")),
             }
         }
         Ok(query)
@@ -113,6 +143,14 @@ fn id(name: &str, value: &str) -> Result<DeferralId, ApiError> {
         .ok_or_else(|| ApiError::invalid_query(format!("{name} must be the id of a deferral: dfr_ and 32 hex digits")))
 }
 
+fn cursor(name: &str, value: &str) -> Result<Cursor, ApiError> {
+    Cursor::parse(value).ok_or_else(|| {
+        ApiError::invalid_query(format!(
+            "{name} must be a cursor out of the feed, or be left out to begin at its start"
+        ))
+    })
+}
+
 fn number(name: &str, value: &str, min: u64, max: u64) -> Result<u64, ApiError> {
     let is_plain = value.bytes().all(|byte| byte.is_ascii_digit());
     let read = value.parse().ok().filter(|number| is_plain && (min..=max).contains(number));
@@ -146,6 +184,20 @@ mod tests {
         assert_eq!((query.filter.workload.as_deref(), query.filter.group.as_deref()), (Some("w"), Some("g")));
         assert_eq!((query.limit, query.cursor), (1_000, PageCursor::After(id)));
         assert_eq!(page("status=&limit="), page(""));
+    }
+
+    #[test]
+    fn the_feed_is_asked_for_by_its_cursors() {
+        let feed = |query: &str| FeedQuery::read(&format!("/deferred/results?{query}").parse().unwrap()).ok();
+        let default = FeedQuery { after: Position::START, limit: 1_000, wait: Duration::ZERO };
+        assert_eq!(feed(""), Some(default));
+        let query = feed("after=cur_000000000000000a&limit=100000&wait=300").unwrap();
+        assert_eq!((query.after, query.limit, query.wait), (Position(10), 100_000, Duration::from_secs(300)));
+        for wrong in
+            ["after=10", "after=dfr_1", "limit=0", "limit=100001", "wait=301", "wait=1s", "cursor=1", "wait=1&wait=1"]
+        {
+            assert_eq!(feed(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

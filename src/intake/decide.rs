@@ -56,6 +56,7 @@ mod tests {
             max_queued: 1,
             linger: Duration::ZERO,
             keys: vec![],
+            receivers: vec![],
         };
         route(Tags { defer, ..Tags::default() }, &settings, NOW).unwrap()
     }

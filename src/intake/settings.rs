@@ -19,6 +19,8 @@ pub struct Settings {
     pub linger: Duration,
     /// Keys that the gateway issues instead of the provider's.
     pub keys: Vec<Key>,
+    /// The names of the receivers that callers may name.
+    pub receivers: Vec<String>,
 }
 
 /// A key that the gateway issues: who presents the secret calls as `upstream`, and is the tenant `name`.

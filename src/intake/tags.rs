@@ -5,11 +5,11 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::clock::Timestamp;
+use crate::domain::group::is_name;
 use crate::domain::units::{self, DURATION_FORM};
 use crate::domain::wait::Wait;
 use crate::intake::Refusal;
 
-const NAME_MAX: usize = 64;
 const REFERENCE_MAX: usize = 256;
 const IDEMPOTENCY_KEY_MAX: usize = 255;
 const CALLBACK_MAX: usize = 2_048;
@@ -107,13 +107,9 @@ fn refuse_unknown(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn name(headers: &HeaderMap, header: &'static str) -> Result<Option<String>, Refusal> {
-    let is_name = |text: &&str| {
-        (1..=NAME_MAX).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-    };
     match one(headers, header)? {
         None => Ok(None),
-        Some(text) => match Some(text).filter(is_name) {
+        Some(text) => match Some(text).filter(|text| is_name(text)) {
             Some(text) => Ok(Some(text.to_owned())),
             None => Err(invalid(header, "1 to 64 of A-Z a-z 0-9 . _ -")),
         },

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Reader;
+use crate::deliver::Receiver;
 use crate::domain::units::DURATION_MAX;
 use crate::intake::Key;
 
@@ -31,14 +32,18 @@ pub(super) fn keys(read: &mut Reader<'_>) -> Vec<Key> {
     keys
 }
 
-/// Checks the `[[receiver]]` sections.
-pub(super) fn receivers(read: &mut Reader<'_>) {
+/// Reads the `[[receiver]]` sections.
+pub(super) fn receivers(read: &mut Reader<'_>) -> Vec<Receiver> {
+    let mut receivers = Vec::new();
     for item in read.items("receiver") {
-        read.name(&format!("{item}.name"));
-        read.url(&format!("{item}.url"));
-        read.rotating_secret(&format!("{item}.secret"));
+        let name = read.name(&format!("{item}.name"));
+        let url = read.target(&format!("{item}.url"));
+        let keys = read.signing_keys(&format!("{item}.secret"));
+        // Without a URL a fault has been told.
+        receivers.extend(url.map(|url| Receiver { name, url, keys }));
     }
     names_are_unique(read, "receiver");
+    receivers
 }
 
 /// Reads one key for nothing but its faults.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+use url::Url;
 
 use super::fault::{Fault, Faults, Origin};
 use super::known::Known;
@@ -17,6 +18,7 @@ use super::layers::Layers;
 use super::reference::{self, Unresolved};
 use super::value::{Raw, Value};
 use super::{Effective, Sources};
+use crate::deliver::{KEY_FORM, SigningKey};
 use crate::domain::units::{format_duration, format_size, parse_duration, parse_size};
 use crate::secret::{MASK, Secret};
 
@@ -95,6 +97,12 @@ impl<'a> Reader<'a> {
         self.text(key, expected, |text| if text.is_empty() { Some(None) } else { parse_url(text).map(Some) }).flatten()
     }
 
+    /// The URL of something that is not ours; it may have a query.
+    pub(super) fn target(&mut self, key: &str) -> Option<Url> {
+        let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.fragment().is_none();
+        self.text(key, "an http or https URL without a fragment", |text| Url::parse(text).ok().filter(is_web))
+    }
+
     pub(super) fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)], stand_in: T) -> T {
         let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
         let expected = format!("one of {}", names.join(", "));
@@ -112,11 +120,9 @@ impl<'a> Reader<'a> {
         self.text(key, expected, |text| fits(text).then(|| text.to_owned())).unwrap_or_default()
     }
 
-    pub(super) fn strings(&mut self, key: &str, expected: &str, fits: impl Fn(&str) -> bool) -> Vec<String> {
+    pub(super) fn list<T>(&mut self, key: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
         let parse = |raw: &Raw| match raw {
-            Raw::List(items) => {
-                items.iter().map(|item| item.as_text().filter(|text| fits(text)).map(ToOwned::to_owned)).collect()
-            }
+            Raw::List(items) => items.iter().map(|item| item.as_text().and_then(&parse)).collect(),
             _ => None,
         };
         self.value(key, expected, parse).unwrap_or_default()
@@ -127,9 +133,14 @@ impl<'a> Reader<'a> {
         self.secrets(key, 1).pop()
     }
 
-    /// A secret, or a list of two while one replaces the other.
-    pub(super) fn rotating_secret(&mut self, key: &str) -> Vec<Secret> {
-        self.secrets(key, ROTATING_MAX)
+    /// A secret that webhooks are signed with, or a list of two while one replaces the other.
+    pub(super) fn signing_keys(&mut self, key: &str) -> Vec<SigningKey> {
+        let secrets = self.secrets(key, ROTATING_MAX);
+        let keys: Vec<_> = secrets.iter().filter_map(|secret| SigningKey::parse(secret.expose())).collect();
+        if keys.len() < secrets.len() {
+            self.fault(key, format!("expected a secret of {KEY_FORM}"));
+        }
+        keys
     }
 
     fn secrets(&mut self, key: &str, max: usize) -> Vec<Secret> {

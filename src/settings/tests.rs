@@ -10,11 +10,15 @@ use tempfile::TempDir;
 
 use super::known::{Known, MANUAL, variable_of};
 use super::*;
+use crate::deliver::SigningKey;
 use crate::intake::Key;
 use crate::secret::Secret;
 
 /// 32 bytes in base64: no key of anybody's.
 const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// 24 bytes in base64: nobody's secret.
+const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// For each setting a value that is not its default, as TOML has it.
 const OTHERS: [(&str, &str); 33] = [
@@ -43,7 +47,7 @@ const OTHERS: [(&str, &str); 33] = [
     ("batch.poll_max", "\"13s\""),
     ("batch.reconcile_wait", "\"14s\""),
     ("batch.lease", "\"15s\""),
-    ("webhooks.secret", "\"whsec_literal\""),
+    ("webhooks.secret", "\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\""),
     ("webhooks.allow_hosts", "[\"hooks.internal\", \"*.example\"]"),
     ("webhooks.allow_private", "true"),
     ("inventory.enabled", "false"),
@@ -99,6 +103,7 @@ fn nothing_given_means_the_defaults() {
             max_queued: 1_000_000,
             linger: seconds(60),
             keys: Vec::new(),
+            receivers: Vec::new(),
         },
         hold: hold::Settings { keepalive: Keepalive::Space, periods: Periods::default() },
         flush: flush::Settings {
@@ -111,6 +116,8 @@ fn nothing_given_means_the_defaults() {
         poll: poll::Settings { min: seconds(10), max: seconds(120), lease: seconds(30) },
         ingest: ingest::Settings { max_attempts: 5, on_deadline: OnDeadline::Live, lease: seconds(30) },
         rescue: rescue::Settings { on_deadline: OnDeadline::Live, lead: seconds(900), lease: seconds(30) },
+        deliver: deliver::Settings { keys: Vec::new(), receivers: Vec::new(), lease: seconds(30) },
+        egress: egress::Settings { allow_hosts: Vec::new(), allow_private: false },
         retain: retain::Settings { retention: seconds(30 * 86_400) },
         telemetry: telemetry::Settings { log: "info".into() },
     };
@@ -145,6 +152,7 @@ fn what_a_file_sets_arrives_where_it_steers() {
             max_queued: 6_000,
             linger: seconds(8),
             keys: Vec::new(),
+            receivers: Vec::new(),
         },
         hold: hold::Settings { keepalive: Keepalive::Interim, periods: Periods::default() },
         flush: flush::Settings {
@@ -157,6 +165,15 @@ fn what_a_file_sets_arrives_where_it_steers() {
         poll: poll::Settings { min: Duration::from_millis(12), max: seconds(13), lease: seconds(15) },
         ingest: ingest::Settings { max_attempts: 11, on_deadline: OnDeadline::Expire, lease: seconds(15) },
         rescue: rescue::Settings { on_deadline: OnDeadline::Expire, lead: seconds(240), lease: seconds(15) },
+        deliver: deliver::Settings {
+            keys: vec![SigningKey::parse(WEBHOOK_SECRET).unwrap()],
+            receivers: Vec::new(),
+            lease: seconds(15),
+        },
+        egress: egress::Settings {
+            allow_hosts: ["hooks.internal", "*.example"].map(|text| HostPattern::parse(text).unwrap()).into(),
+            allow_private: true,
+        },
         retain: retain::Settings { retention: seconds(7 * 86_400) },
         telemetry: telemetry::Settings { log: "info,offpeak=debug".into() },
     };
@@ -168,7 +185,7 @@ fn what_a_file_sets_arrives_where_it_steers() {
     assert!(shown.contains(&"webhooks.secret=***".to_owned()), "{shown:?}");
     assert!(shown.contains(&"store.url=\"postgres://***@db/offpeak\"".to_owned()), "{shown:?}");
     let all = format!("{shown:?} {settings:?}");
-    for secret in ["token-of-the-operator", "hunter2", MASTER_KEY, "whsec_literal"] {
+    for secret in ["token-of-the-operator", "hunter2", MASTER_KEY, WEBHOOK_SECRET] {
         assert!(!all.contains(secret), "{secret} is shown");
     }
 }
@@ -230,7 +247,7 @@ fn the_file_is_the_one_named_else_the_variables() {
 
 #[test]
 fn variables_with_one_underscore_are_nobodys_settings() {
-    let variables = [("OFFPEAK_CONFIG", "x"), ("OFFPEAK_ADMIN_TOKEN", "t"), ("OFFPEAK_WEBHOOK_SECRET", "whsec_a")];
+    let variables = [("OFFPEAK_CONFIG", "x"), ("OFFPEAK_ADMIN_TOKEN", "t"), ("OFFPEAK_WEBHOOK_SECRET", WEBHOOK_SECRET)];
     let settings = load("", &variables).unwrap().settings;
     assert_eq!(settings.admin.token, Some(Secret::new("t")));
 }

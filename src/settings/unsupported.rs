@@ -9,9 +9,7 @@ pub(super) fn refuse(read: &mut Reader<'_>) {
             read.fault(key, format!("this build does not have {what} yet; leave it empty"));
         }
     }
-    for (list, what) in [("receiver", "receivers"), ("rule", "policy rules")] {
-        for item in read.items(list) {
-            read.fault(&item, format!("this build does not have {what} yet; remove the section [[{list}]]"));
-        }
+    for item in read.items("rule") {
+        read.fault(&item, "this build does not have policy rules yet; remove the section [[rule]]");
     }
 }

@@ -14,7 +14,7 @@ use crate::domain::id::DeferralId;
 use crate::domain::lane::Lane;
 use crate::store::attach::existing;
 use crate::store::engine::write;
-use crate::store::groups::rooms_of;
+use crate::store::joining::{count_joined, groups_of, join_groups, joined, rooms};
 use crate::store::lanes::{LaneId, TOUCH_AFTER};
 use crate::store::packing::Packed;
 use crate::store::{Store, StoreError};
@@ -136,24 +136,30 @@ impl Store {
     async fn commit_rows(&self, rows: &[Row]) -> Result<Vec<Accepted>, StoreError> {
         let mut outcomes = Vec::with_capacity(rows.len());
         write!(self, tx => {
-            let mut rooms = rooms_of!(tx, rows);
+            let now = rows.first().map(|row| row.new.accepted_at);
+            let groups = groups_of(rows);
+            let standing = join_groups!(tx, groups, now);
+            let mut rooms = rooms(&groups, &standing);
             let is_plain = |row: &&Row| !row.new.is_keyless_retry() && !rooms.contains_key(&row.group());
             let plain: Vec<&Row> = rows.iter().filter(is_plain).collect();
             let inserted = tx.insert(&plain).await?;
             for row in rows {
-                outcomes.push(if inserted.contains(&row.new.id) {
-                    Accepted::Fresh
-                } else if let Some(existing) = existing!(tx, &row.new) {
-                    existing
-                } else if rooms.get(&row.group()) == Some(&0) {
-                    Accepted::GroupClosed
-                } else {
-                    // The holder of the key is gone since, or there was none.
-                    tx.insert(&[row]).await?;
-                    rooms.entry(row.group()).and_modify(|room| *room -= 1);
-                    Accepted::Fresh
+                outcomes.push(loop {
+                    if inserted.contains(&row.new.id) {
+                        break Accepted::Fresh;
+                    } else if let Some(existing) = existing!(tx, &row.new) {
+                        break existing;
+                    } else if rooms.get(&row.group()) == Some(&0) {
+                        break Accepted::GroupClosed;
+                    } else if tx.insert(&[row]).await?.contains(&row.new.id) {
+                        // The holder of the key is gone since, or there was none.
+                        rooms.entry(row.group()).and_modify(|room| *room -= 1);
+                        break Accepted::Fresh;
+                    }
+                    // Another replica's call has taken the key in this instant, and is found at the next turn.
                 });
             }
+            count_joined!(tx, joined(rows, &outcomes), standing, now);
             crash::point("admit.commit");
         });
         crash::point("admit.ticket");

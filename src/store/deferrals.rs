@@ -65,24 +65,40 @@ pub struct Page {
     pub has_more: bool,
 }
 
-/// Every select of a deferral begins like this; a macro, because statements are put together at compile time.
+/// What is read of a deferral; a macro, because statements are put together at compile time.
+macro_rules! deferral_columns {
+    () => {
+        "deferral.id, deferral.tenant, deferral.state, deferral.model, deferral.workload,
+         deferral.reference, deferral.group_name, deferral.accepted_at, deferral.deadline_at,
+         deferral.completed_at, deferral.cancel_requested, deferral.attempts, deferral.served_by,
+         batch.provider_id, outcome.status, outcome.codec, outcome.body, answer.paid_nanousd, answer.live_nanousd,
+         (select paid_nanousd from entry where deferral_id = deferral.id and kind = 'late') as late_nanousd"
+    };
+}
+
+/// From where, beside the deferral itself.
+macro_rules! deferral_joins {
+    () => {
+        "left join batch on batch.id = deferral.batch_id
+         left join outcome on outcome.deferral_id = deferral.id
+         left join entry as answer on answer.deferral_id = deferral.id and answer.kind = 'answer'"
+    };
+}
+
+/// Every select of a deferral begins like this.
 macro_rules! select_deferral {
     ($($rest:literal),+) => {
         concat!(
-            "select deferral.id, deferral.tenant, deferral.state, deferral.model, deferral.workload,
-                 deferral.reference, deferral.group_name, deferral.accepted_at, deferral.deadline_at,
-                 deferral.completed_at, deferral.cancel_requested, deferral.attempts, deferral.served_by,
-                 batch.provider_id, outcome.status, outcome.codec, outcome.body, answer.paid_nanousd, answer.live_nanousd,
-                 (select paid_nanousd from entry where deferral_id = deferral.id and kind = 'late') as late_nanousd
-             from deferral
-             left join batch on batch.id = deferral.batch_id
-             left join outcome on outcome.deferral_id = deferral.id
-             left join entry as answer on answer.deferral_id = deferral.id and answer.kind = 'answer' ",
+            "select ",
+            $crate::store::deferrals::deferral_columns!(),
+            " from deferral ",
+            $crate::store::deferrals::deferral_joins!(),
+            " ",
             $($rest),+
         )
     };
 }
-pub(super) use select_deferral;
+pub(super) use {deferral_columns, deferral_joins, select_deferral};
 
 #[derive(sqlx::FromRow)]
 struct AttemptRow {

@@ -3,15 +3,22 @@
 //! A consumer that has read up to a position must never miss one that appears below it later. So positions are not taken
 //! from a sequence, whose numbers commit in any order, but from a counter whose row stays locked until the commit.
 
+use futures_util::TryStreamExt as _;
 use sqlx::{PgConnection, QueryBuilder, SqliteConnection};
 
 use crate::clock::Timestamp;
+use crate::domain::deferral::Deferral;
 use crate::domain::id::DeferralId;
+use crate::store::deferrals::{DeferralRow, deferral_columns, deferral_joins};
 use crate::store::engine::read;
 use crate::store::{Scope, Store, StoreError};
 
 /// Rows in one statement on SQLite, far below the 32,766 parameters that it allows.
 const SQLITE_ROWS: usize = 500;
+
+/// Deferrals on a page of the feed, and bytes of their answers after which it ends: a reader holds one page at a time.
+const PAGE_LINES: usize = 100;
+const PAGE_BYTES: usize = 1_000_000;
 
 /// A place in the feed: everything at or before it has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
@@ -32,6 +39,22 @@ pub struct FeedLine {
     pub deferral_id: DeferralId,
     /// Whose it is.
     pub tenant: String,
+}
+
+/// Deferrals in the order of the feed.
+#[derive(Clone, Debug)]
+pub struct FeedPage {
+    /// Each with its place; those that are forgotten by now are left out.
+    pub lines: Vec<(Position, Deferral)>,
+    /// Where to go on.
+    pub end: Position,
+}
+
+#[derive(sqlx::FromRow)]
+struct PlacedRow {
+    position: Position,
+    #[sqlx(flatten)]
+    deferral: DeferralRow,
 }
 
 /// Writes down that deferrals have become final: their deliveries, and their places in the feed.
@@ -57,8 +80,11 @@ impl Complete for SqliteConnection {
 
             let count = some.len() as i64;
             let last: i64 = sqlx::query_scalar(TAKE_POSITIONS).bind(count).fetch_one(&mut *self).await?;
-            let mut feed = QueryBuilder::new("insert into feed (position, deferral_id, tenant, settled_at) select ");
-            feed.push_bind(last - count).push(" + row_number() over (order by id), id, tenant, ").push_bind(now);
+            let mut feed =
+                QueryBuilder::new("insert into feed (position, deferral_id, tenant, group_name, settled_at) select ");
+            feed.push_bind(last - count)
+                .push(" + row_number() over (order by id), id, tenant, group_name, ")
+                .push_bind(now);
             feed.push(" from deferral where id in (");
             push_ids(&mut feed, some);
             feed.push(")").build().execute(&mut *self).await?;
@@ -93,8 +119,8 @@ impl Complete for PgConnection {
         let count = ids.len() as i64;
         let last: i64 = sqlx::query_scalar(TAKE_POSITIONS).bind(count).fetch_one(&mut *self).await?;
         sqlx::query(
-            "insert into feed (position, deferral_id, tenant, settled_at)
-             select $2 + row_number() over (order by id), id, tenant, $3 from deferral where id = any($1)",
+            "insert into feed (position, deferral_id, tenant, group_name, settled_at)
+             select $2 + row_number() over (order by id), id, tenant, group_name, $3 from deferral where id = any($1)",
         )
         .bind(&ids)
         .bind(last - count)
@@ -132,6 +158,62 @@ impl Store {
         }))
     }
 
+    /// How far at most `limit` lines behind a place reach, of those that the asker may see; `None` if there is none.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn feed_reach(&self, scope: &Scope, after: Position, limit: u32) -> Result<Option<Position>, StoreError> {
+        let statement = match scope {
+            Scope::Tenant(_) => {
+                "select max(position) from (
+                     select position from feed where tenant = $3 and position > $1 order by position limit $2) as line"
+            }
+            Scope::All => {
+                "select max(position) from (
+                     select position from feed where $3 is null and position > $1 order by position limit $2) as line"
+            }
+        };
+        Ok(read!(self, tx => {
+            sqlx::query_scalar(statement)
+                .bind(after)
+                .bind(i64::from(limit))
+                .bind(scope.tenant())
+                .fetch_one(tx)
+                .await?
+        }))
+    }
+
+    /// The deferrals of the lines behind `after` up to `last`, as they stand; so many as a page holds.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn feed_page(&self, scope: &Scope, after: Position, last: Position) -> Result<FeedPage, StoreError> {
+        let statement = match scope {
+            Scope::Tenant(_) => PAGE_OF_TENANT,
+            Scope::All => PAGE_OF_ALL,
+        };
+        let mut page = FeedPage { lines: Vec::new(), end: last };
+        let mut bytes = 0;
+        read!(self, tx => {
+            let mut rows = sqlx::query_as::<_, PlacedRow>(statement)
+                .bind(after)
+                .bind(last)
+                .bind(scope.tenant())
+                .bind(PAGE_LINES as i64)
+                .fetch(&mut *tx);
+            while let Some(row) = rows.try_next().await? {
+                let deferral = self.deferral_of(row.deferral)?;
+                bytes += deferral.answer.as_ref().map_or(0, |answer| answer.body.len());
+                page.lines.push((row.position, deferral));
+                if page.lines.len() == PAGE_LINES || bytes >= PAGE_BYTES {
+                    page.end = row.position;
+                    break;
+                }
+            }
+        });
+        Ok(page)
+    }
+
     /// The place of the last line that there is.
     ///
     /// # Errors
@@ -142,3 +224,21 @@ impl Store {
         }))
     }
 }
+
+/// A page of one scope: with "all or this tenant" in one text, SQLite would look for a tenant's lines among everybody's.
+macro_rules! page {
+    ($scope:literal) => {
+        concat!(
+            "select feed.position, ",
+            deferral_columns!(),
+            " from feed join deferral on deferral.id = feed.deferral_id ",
+            deferral_joins!(),
+            " where ",
+            $scope,
+            " and feed.position > $1 and feed.position <= $2 order by feed.position limit $4"
+        )
+    };
+}
+
+const PAGE_OF_TENANT: &str = page!("feed.tenant = $3");
+const PAGE_OF_ALL: &str = page!("$3 is null");

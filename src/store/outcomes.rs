@@ -258,7 +258,9 @@ impl Store {
                 }
             }
             send_back!(tx, batch, again, now);
-            let fresh: Vec<DeferralId> = fresh.into_iter().collect();
+            // Always in the same order, however they came.
+            let mut fresh: Vec<DeferralId> = fresh.into_iter().collect();
+            fresh.sort_unstable();
             tx.complete(&fresh, now).await?;
             fresh
         }))

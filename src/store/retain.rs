@@ -1,7 +1,7 @@
 //! Retention: what is final for long enough goes, and credentials go as soon as nothing needs them. Entries stay.
 
 use crate::clock::Timestamp;
-use crate::store::engine::write;
+use crate::store::engine::{Dialect, write};
 use crate::store::lanes::FORGET_AFTER;
 use crate::store::{Store, StoreError};
 
@@ -28,9 +28,19 @@ impl Store {
     /// If the store is unavailable.
     pub async fn forget_handed_over(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         Ok(write!(self, tx => {
+            sqlx::query(MARK_FORGETTING).bind(before).execute(&mut *tx).await?;
             let mut forgotten = 0;
-            for statement in [FORGET_FEED, FORGET_DELIVERY_ATTEMPTS, FORGET_DELIVERIES, FORGET_GROUPS] {
+            for statement in [FORGET_FEED, FORGET_DELIVERY_ATTEMPTS, FORGET_DELIVERIES] {
                 let done = sqlx::query(statement).bind(before).bind(i64::from(limit)).execute(&mut *tx).await?;
+                forgotten += done.rows_affected();
+            }
+            let groups: Vec<(String, String)> = sqlx::query_as(tx.text(OLD_GROUPS_SQLITE, OLD_GROUPS_POSTGRES))
+                .bind(before)
+                .bind(i64::from(limit))
+                .fetch_all(&mut *tx)
+                .await?;
+            for (tenant, name) in groups {
+                let done = sqlx::query(FORGET_GROUP).bind(tenant).bind(name).execute(&mut *tx).await?;
                 forgotten += done.rows_affected();
             }
             forgotten
@@ -93,9 +103,11 @@ const FORGET_OUTCOMES: &str = forget!("delete from outcome where deferral_id");
 const FORGET_ATTEMPTS: &str = forget!("delete from attempt where deferral_id");
 const FORGET_DEFERRALS: &str = forget!("delete from deferral where id");
 
-/// The oldest lines stand first, so those behind one that is not old enough need not be looked at.
+/// The oldest lines stand first, so those behind one that is not old enough need not be looked at. One that was not
+/// searched yet for a group to announce stays.
 const FORGET_FEED: &str = "
-    delete from feed where settled_at < $1 and position in (select position from feed order by position limit $2)";
+    delete from feed where settled_at < $1 and position in (select position from feed order by position limit $2)
+      and (group_name is null or position <= (select value from counter where name = 'announced'))";
 
 const FORGET_DELIVERY_ATTEMPTS: &str = "
     delete from delivery_attempt where delivery_id in (
@@ -105,11 +117,26 @@ const FORGET_DELIVERIES: &str = "
     delete from delivery where id in (
         select id from delivery where ended_at < $1 and ended_at is not null order by ended_at, id limit $2)";
 
-/// One that was never closed goes with its last member.
-const FORGET_GROUPS: &str = "
-    delete from deferral_group where (tenant, name) in (
-        select tenant, name from deferral_group
-        where (announced_at < $1 or (state <> 'announced' and opened_at < $1)) and not exists (
-            select 1 from deferral
-            where tenant = deferral_group.tenant and group_name = deferral_group.name and group_name is not null)
-        limit $2)";
+/// Groups of which nothing is new since $1, and no member is left. They are locked, so that nobody joins one meanwhile;
+/// who does just now is let be.
+macro_rules! old_groups {
+    ($lock:literal) => {
+        concat!(
+            "select tenant, name from deferral_group
+             where opened_at < $1 and coalesce(announced_at, closed_at, opened_at) < $1
+               and (select 1 from deferral
+                    where tenant = deferral_group.tenant and group_name = deferral_group.name
+                      and group_name is not null limit 1) is null
+             order by opened_at limit $2",
+            $lock
+        )
+    };
+}
+
+const OLD_GROUPS_SQLITE: &str = old_groups!("");
+const OLD_GROUPS_POSTGRES: &str = old_groups!(" for update skip locked");
+
+/// A statement of its own: a member may have come before the group was locked.
+const FORGET_GROUP: &str = "
+    delete from deferral_group where tenant = $1 and name = $2
+      and not exists (select 1 from deferral where tenant = $1 and group_name = $2 and group_name is not null)";

@@ -54,7 +54,11 @@ fn wrong_use_is_told_from_failure() {
 fn print_shows_each_setting_and_its_origin_but_no_secret() {
     let folder = folder_with("admin.token = \"literal\"\nbatch.linger = \"5s\"\n");
     let output = command(&folder, &["check", "--print"])
-        .envs([("OFFPEAK_CONFIG", "test.toml"), ("OFFPEAK__BATCH__LEASE", "9s"), ("OFFPEAK_WEBHOOK_SECRET", "whsec_a")])
+        .envs([
+            ("OFFPEAK_CONFIG", "test.toml"),
+            ("OFFPEAK__BATCH__LEASE", "9s"),
+            ("OFFPEAK_WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ])
         .output()
         .unwrap();
     let lines: Vec<Vec<_>> = text(&output.stdout).lines().map(|line| line.split_whitespace().collect()).collect();

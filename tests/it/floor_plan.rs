@@ -11,12 +11,12 @@ const FLOORS: [&str; 7] = [
     // Doors: they call rooms, rooms never call them.
     "http  workers  simulator",
     // What Offpeak does; they meet only in the database.
-    "live intake hold flush poll ingest deliver rescue inventory cache_plan verify savings retain",
+    "live intake hold flush poll ingest announce deliver rescue inventory cache_plan verify savings retain",
     // The only two that talk to something outside.
     "store  provider",
     // The words: no I/O, no async, no clock.
     "domain",
-    "crash  encoding  health  metrics  nudge  secret  telemetry",
+    "crash  egress  encoding  health  metrics  nudge  secret  telemetry",
     "clock",
 ];
 

@@ -30,7 +30,7 @@ async fn a_header_that_does_not_parse_is_named() {
             &["", "yes", "Batch", "batch,batch", "-1h", "1.5h", "6", "4000d", "2026-11-22", "2026-11-22T12:00", "ü"],
         ),
         ("x-defer-wait", &["", "soon", "5", "-1s"]),
-        ("x-defer-callback", &["", "nobody", "ftp://example.com/", "http://example.com/"]),
+        ("x-defer-callback", &["", "nobody", "example.com/hook", "https:example.com", "https://", "https://a b/"]),
         ("x-defer-workload", &["", "a b", "a/b", &long_name, "ä"]),
         ("x-defer-ref", &["", "a\tb", &long_reference, "ä"]),
         ("x-defer-group", &["", "a b", "a,b", &long_name]),
@@ -46,6 +46,35 @@ async fn a_header_that_does_not_parse_is_named() {
         }
         let twice = app.tagged(body("Hi")).header(name, "batch").also(name, "batch").send().await;
         assert!(twice.refused(400, "invalid_request_error", "invalid-header").contains(name));
+    }
+    assert_untouched(&app).await;
+}
+
+#[tokio::test]
+async fn a_callback_that_may_not_be_reached_is_refused() {
+    let app = TestApp::start(Engine::Sqlite).await;
+    for callback in [
+        "http://8.8.8.8/",
+        "ftp://8.8.8.8/",
+        "file:///etc/passwd",
+        "https://me:secret-1@8.8.8.8/",
+        "https://127.0.0.1/",
+        "https://127.1:8443/secret-1",
+        "https://0x7f000001/",
+        "https://017700000001/",
+        "https://2130706433/",
+        "https://localhost/",
+        "https://10.0.0.1/",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::1]/",
+        "https://[::ffff:127.0.0.1]/",
+        "https://[64:ff9b::7f00:1]/",
+        "https://[fd00::1]/",
+    ] {
+        let refused = app.tagged(body("Hi")).header("x-defer-callback", callback).send().await;
+        assert_eq!(refused.header("x-defer-decision"), Some("refused; reason=callback-forbidden"), "{callback}");
+        let message = refused.refused(400, "invalid_request_error", "callback-forbidden");
+        assert!(!message.contains("secret-1"), "{message}");
     }
     assert_untouched(&app).await;
 }

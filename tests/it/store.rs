@@ -21,7 +21,9 @@ macro_rules! on_both_engines {
 
 mod accept;
 mod claims;
+mod feed;
 mod fixture;
+mod groups;
 mod model;
 mod plans;
 mod queue;

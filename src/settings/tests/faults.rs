@@ -110,7 +110,10 @@ fn forms_are_held_to() {
         ("store.url", "sqlite:/var/lib/offpeak.db", "mysql://db/offpeak"),
         ("store.master_key", MASTER_KEY, "c2hvcnQ="),
         ("webhooks.allow_hosts", "[\"[::1]\", \"a.b\"]", "https://a.b"),
+        ("webhooks.allow_hosts", "hooks.internal, *.example", "*"),
+        ("webhooks.allow_hosts", "", "hooks.internal:8443"),
         ("webhooks.allow_private", "true", "1"),
+        ("webhooks.secret", WEBHOOK_SECRET, "whsec_a"),
         ("telemetry.log", "offpeak::flush=trace,warn", "loud"),
         ("defer.keepalive", "interim", "ping"),
     ] {

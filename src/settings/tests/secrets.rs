@@ -1,8 +1,10 @@
 //! Secrets are found where they are named, and shown nowhere.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use proptest::prelude::*;
 
 use super::*;
+use crate::deliver::SigningKey;
 
 #[test]
 fn the_admin_listener_wants_a_token_unless_it_is_on_loopback() {
@@ -106,6 +108,43 @@ fn keys_are_read_and_each_must_be_its_own() {
             "FILE:6:8: key[1].name: expected a name of 1 to 64 of A-Z a-z 0-9 . _ -; found \"a b\"",
         ]
     );
+}
+
+#[test]
+fn receivers_are_read_and_each_has_its_secret() {
+    let [old, new] = [[1; 32], [2; 32]].map(|bytes| format!("whsec_{}", BASE64_STANDARD.encode(bytes)));
+    let file = format!(
+        "[[receiver]]\nname = \"warehouse\"\nurl = \"http://etl.internal:81/claude?token=tok3n\"\nsecret = \"env:WAREHOUSE\"\n\
+         [[receiver]]\nname = \"b\"\nurl = \"https://b.example\"\nsecret = [\"{new}\", \"{old}\"]\n"
+    );
+    let Loaded { settings, effective } = load(&file, &[("WAREHOUSE", &old)]).unwrap();
+    let [first, second] = settings.deliver.receivers.as_slice() else { panic!("two") };
+    assert_eq!((first.name.as_str(), first.url.as_str()), ("warehouse", "http://etl.internal:81/claude?token=tok3n"));
+    assert_eq!(first.keys, [SigningKey::of(&[1; 32])]);
+    assert_eq!(second.keys, [SigningKey::of(&[2; 32]), SigningKey::of(&[1; 32])]);
+    assert_eq!(settings.intake.receivers, ["warehouse", "b"]);
+    let all = format!("{effective:?} {settings:?}");
+    assert!(!all.contains("tok3n") && !all.contains(&old[6..]) && !all.contains(&new[6..]), "{all}");
+
+    let told = faults_of(
+        "[[receiver]]\nname = \"a\"\n[[receiver]]\nname = \"a\"\nurl = \"ftp://u:s3cret@x/\"\nsecret = [\"whsec_s3cret\"]\n",
+        &[],
+    );
+    assert_eq!(
+        told,
+        [
+            "FILE:1:1: receiver[0].secret: missing; expected a secret",
+            "FILE:1:1: receiver[0].url: missing; expected an http or https URL without a fragment",
+            "FILE:4:8: receiver[1].name: another [[receiver]] is named \"a\"; names are unique",
+            "FILE:5:7: receiver[1].url: expected an http or https URL without a fragment; found \"ftp://***@x/\"",
+            "FILE:6:10: receiver[1].secret: expected a secret of whsec_ and 24 to 64 random bytes in base64; \
+             `echo whsec_$(openssl rand -base64 32)` makes such a secret",
+        ]
+    );
+    for wrong in ["[]", "[\"env:UNSET\"]", "\"env:UNSET\"", "[\"env:OLD\", \"env:OLD\", \"env:OLD\"]"] {
+        let file = format!("[[receiver]]\nname = \"a\"\nurl = \"https://a\"\nsecret = {wrong}\n");
+        assert_eq!(faults_of(&file, &[("OLD", &old)]).len(), 1, "{wrong}");
+    }
 }
 
 proptest! {
