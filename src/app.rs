@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::announce::Announce;
 use crate::clock::Clock;
+use crate::deliver::{Deliver, SigningKey};
 use crate::domain::price::PriceTable;
 use crate::egress::Egress;
 use crate::flush::Flush;
@@ -29,6 +30,7 @@ use crate::retain::Retain;
 use crate::secret::Vault;
 use crate::settings::Settings;
 use crate::store::{Departures, Store};
+use crate::telemetry::chain;
 use crate::workers::{Crew, Nudges, Supervisor, Worker, task, timetable};
 
 /// How long running streams may go on once the process is asked to end.
@@ -77,6 +79,7 @@ impl App {
         let prices = Arc::new(PriceTable::built_in()?);
         let (health, nudges, metrics) = (Health::new(clock.clone()), Nudges::default(), Metrics::default());
         let departures = Departures::new(store.clone(), clock.clone(), nudges.departures.clone());
+        let egress = Egress::new(settings.egress, clock.clone());
 
         let gateway_door = bind(settings.gateway.listen, "gateway.listen").await?;
         let admin_door = bind(settings.admin.listen, "admin.listen").await?;
@@ -112,10 +115,18 @@ impl App {
             announce: Announce::new(store.clone(), clock.clone(), nudges.settled.deliver.clone()),
             hold: Hold::new(store.clone(), settings.hold, metrics.clone()),
             departures: departures.clone(),
+            deliver: Deliver::new(
+                store.clone(),
+                clock.clone(),
+                egress.clone(),
+                metrics.clone(),
+                SigningKey::of(vault.webhook_key()),
+                settings.deliver,
+                nudges.settled.deliver.clone(),
+            )?,
             retain: Retain::new(store.clone(), clock.clone(), settings.retain),
         };
         let models = ModelKnowledge::new(provider, clock.clone());
-        let egress = Egress::new(settings.egress, clock.clone());
         let rooms = Rooms {
             live,
             intake: Intake::new(
@@ -159,6 +170,9 @@ impl App {
         self.rooms.intake.replace_keys(&settings.intake.keys);
         self.rooms.intake.replace_receivers(&settings.intake.receivers);
         self.egress.replace(&settings.egress);
+        if let Err(error) = self.crew.deliver.replace(&settings.deliver) {
+            tracing::error!(error = %chain(&error), "webhooks go on under the settings of before");
+        }
     }
 
     /// Stops accepting, lets go of held callers, lets streams end within the grace and workers their bite, and closes the
@@ -173,6 +187,7 @@ impl App {
         self.supervisor.drain().await;
         // Those who were cut off will try elsewhere. Where the store is gone a retry attaches to one of them all the same.
         while self.crew.departures.write().await.unwrap_or(false) {}
+        self.crew.deliver.drain().await;
         self.store.close().await;
     }
 

@@ -20,6 +20,7 @@ pub struct Metrics {
     calls: Family<Labels<2>, Counter>,
     held: Family<Labels<1>, Gauge>,
     holds: Family<Labels<2>, Counter>,
+    webhook_attempts: Family<Labels<1>, Counter>,
     registry: Arc<Registry>,
 }
 
@@ -34,6 +35,8 @@ pub struct Measured {
     pub batches: Vec<(&'static str, u64)>,
     /// Credentials with which nothing is sent for the time being.
     pub paused_lanes: u64,
+    /// Webhooks that are due, now or later, and those that were given up.
+    pub deliveries: Vec<(&'static str, u64)>,
     /// Each worker's name, the time since an activation ended well, and failures in a row.
     pub workers: Vec<(&'static str, Duration, u32)>,
 }
@@ -55,7 +58,10 @@ impl Default for Metrics {
         registry.register("calls", "Calls to /v1/messages, by what became of them and why", calls.clone());
         registry.register("held_connections", "Callers who wait on their connection, by what they get", held.clone());
         registry.register("holds", "Held connections that ended, by what they were to get and how", holds.clone());
-        Self { calls, held, holds, registry: registry.into() }
+        let webhook_attempts = Family::default();
+        let help = "Attempts to send a webhook, by what came of them";
+        registry.register("webhook_attempts", help, webhook_attempts.clone());
+        Self { calls, held, holds, webhook_attempts, registry: registry.into() }
     }
 }
 
@@ -74,6 +80,11 @@ impl Metrics {
     pub fn hold_ended(&self, form: &'static str, end: &'static str) {
         self.held.get_or_create(&Labels([("form", form)])).dec();
         self.holds.get_or_create(&Labels([("form", form), ("end", end)])).inc();
+    }
+
+    /// It was tried to send a webhook: what came of it, in a word.
+    pub fn webhook_attempted(&self, outcome: &'static str) {
+        self.webhook_attempts.get_or_create(&Labels([("outcome", outcome)])).inc();
     }
 
     /// All of it in the OpenMetrics text format, which Prometheus reads.
@@ -109,6 +120,11 @@ fn register(registry: &mut Registry, measured: &Measured) {
             batches.get_or_create(&Labels([("state", state)])).set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
         registry.register("batches", "Batches under way, by state", batches);
+        let deliveries: Family<Labels<1>, Gauge> = Family::default();
+        for (state, count) in &measured.deliveries {
+            deliveries.get_or_create(&Labels([("state", state)])).set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+        registry.register("deliveries", "Webhooks that are due, now or later, or were given up", deliveries);
     }
     let successes: Family<Labels<1>, Seconds> = Family::default();
     let failures: Family<Labels<1>, Gauge> = Family::default();
@@ -132,11 +148,13 @@ mod tests {
         metrics.hold_began("json");
         metrics.hold_began("json");
         metrics.hold_ended("json", "left");
+        metrics.webhook_attempted("timeout");
         let measured = Measured {
             queued: Some(3),
             oldest_queued: Some(Duration::from_millis(1_500)),
             batches: vec![("submitted", 2)],
             paused_lanes: 1,
+            deliveries: vec![("due", 5)],
             workers: vec![("poll", Duration::from_secs(4), 0)],
         };
         insta::assert_snapshot!(metrics.text(&measured), @r##"
@@ -152,6 +170,9 @@ mod tests {
         # HELP offpeak_batches Batches under way, by state.
         # TYPE offpeak_batches gauge
         offpeak_batches{state="submitted"} 2
+        # HELP offpeak_deliveries Webhooks that are due, now or later, or were given up.
+        # TYPE offpeak_deliveries gauge
+        offpeak_deliveries{state="due"} 5
         # HELP offpeak_worker_success_age_seconds Time since an activation ended well.
         # TYPE offpeak_worker_success_age_seconds gauge
         offpeak_worker_success_age_seconds{worker="poll"} 4.0
@@ -167,6 +188,9 @@ mod tests {
         # HELP offpeak_holds Held connections that ended, by what they were to get and how.
         # TYPE offpeak_holds counter
         offpeak_holds_total{form="json",end="left"} 1
+        # HELP offpeak_webhook_attempts Attempts to send a webhook, by what came of them.
+        # TYPE offpeak_webhook_attempts counter
+        offpeak_webhook_attempts_total{outcome="timeout"} 1
         # EOF
         "##);
     }

@@ -9,6 +9,7 @@ mod attach;
 mod batches;
 mod deferrals;
 mod deliveries;
+mod delivering;
 mod departures;
 mod engine;
 mod feed;
@@ -33,7 +34,8 @@ pub use accept::{Accepted, NewDeferral};
 pub use attach::Departure;
 pub use batches::{Claim, ClaimedBatch, Limits, QueuedItem};
 pub use deferrals::{Filter, Page, PageCursor, Scope};
-pub use deliveries::{ClaimedDelivery, DeliveryFilter, Next, Tried};
+pub use deliveries::DeliveryFilter;
+pub use delivering::{ClaimedDelivery, Next, Tried, WaitingReceiver};
 pub use departures::{Departures, Presence};
 pub use feed::{FeedLine, FeedPage, Position};
 pub use groups::Closed;
@@ -98,6 +100,7 @@ pub struct Store {
     encrypt_bodies: bool,
     accepting: Arc<accept::Accepting>,
     gathering: Arc<gather::Gathering>,
+    noting: Arc<delivering::Noting>,
     /// Keeps other processes off an SQLite file for as long as any clone lives.
     _single: Option<Arc<single::SingleProcess>>,
 }
@@ -122,6 +125,7 @@ impl Store {
             encrypt_bodies,
             accepting: Arc::default(),
             gathering: Arc::default(),
+            noting: Arc::default(),
             _single: single,
         })
     }

@@ -5,6 +5,7 @@ mod supervisor;
 use std::time::Duration;
 
 use crate::announce::Announce;
+use crate::deliver::Deliver;
 use crate::flush::Flush;
 use crate::hold::{Hold, WATCH_EVERY};
 use crate::ingest::Ingest;
@@ -33,6 +34,8 @@ pub struct Crew {
     pub hold: Hold,
     /// Notes which callers are gone.
     pub departures: Departures,
+    /// Sends webhooks.
+    pub deliver: Deliver,
     /// Deletes what need not be kept.
     pub retain: Retain,
 }
@@ -106,6 +109,9 @@ pub fn timetable(crew: &Crew, nudges: &Nudges, patience: Duration) -> Vec<Worker
             ),
             worker("watch", WATCH_EVERY, LOOK_LIMIT, &nudges.settled.watch, &crew.hold, |it| async move {
                 it.watch().await
+            }),
+            worker("deliver", SWEEP, LOOK_LIMIT, &nudges.settled.deliver, &crew.deliver, |it| async move {
+                it.look().await
             }),
             worker("sweep", Duration::from_secs(30), LOOK_LIMIT, &Nudge::default(), &crew.hold, |it| async move {
                 it.sweep().await

@@ -71,7 +71,7 @@ create table delivery (
     deferral_id uuid,
     group_name text,
     state text not null check (state in ('due', 'delivered', 'dead')),
-    -- Attempts since it was made or replayed.
+    -- Attempts begun since it was made or replayed.
     attempts integer not null default 0,
     -- When it is next tried, which is also the lease of whoever is trying it; how often it was claimed.
     due_at timestamptz not null,
@@ -84,6 +84,7 @@ create table delivery (
 
 create index delivery_due on delivery (receiver, due_at) where state = 'due';
 create index delivery_state on delivery (state, id);
+create index delivery_receiver on delivery (receiver, id);
 create index delivery_ended on delivery (ended_at, id) where ended_at is not null;
 
 -- What became of each try: the receiver's HTTP status, or in a word why there is none.

@@ -4,9 +4,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::clock::Timestamp;
 
-const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
-
 /// The waits between attempts: a receiver that restarts misses nothing, and one that is down over a weekend neither.
 const WAITS: [Duration; 9] = [
     Duration::from_secs(5),
@@ -68,7 +65,7 @@ mod tests {
         let asked = |attempt, seconds| wait(attempt, Some(Duration::from_secs(seconds)), 0.0).unwrap().as_secs();
         assert_eq!([asked(1, 60), asked(1, 1), asked(2, 299), asked(2, 301)], [60, 5, 300, 301]);
         assert_eq!([asked(1, 86_401), asked(1, u64::MAX)], [86_400; 2]);
-        assert_eq!(wait(10, Some(MINUTE), 0.0), None);
+        assert_eq!(wait(10, Some(Duration::from_mins(1)), 0.0), None);
     }
 
     proptest! {
@@ -76,7 +73,7 @@ mod tests {
         fn chance_only_adds(attempt in 1..=9_u32, asked: Option<u32>, chance in 0.0..=1.0) {
             let asked = asked.map(|seconds| Duration::from_secs(seconds.into()));
             let (least, wait) = (wait(attempt, asked, 0.0).unwrap(), wait(attempt, asked, chance).unwrap());
-            prop_assert!(wait >= least && wait <= least.mul_f64(1.2001) && wait <= 29 * HOUR);
+            prop_assert!(wait >= least && wait <= least.mul_f64(1.2001) && wait <= Duration::from_hours(29));
         }
     }
 

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde_json::json;
 
 use crate::domain::batch::Batch;
+use crate::domain::delivery::DeliveryState;
 use crate::http::answer::json as answer;
 use crate::http::deferrals::{page, unavailable};
 use crate::http::error::ApiError;
@@ -127,14 +128,16 @@ async fn measure(rooms: &Rooms) -> Measured {
         let oldest = rooms.store.oldest_queued().await?;
         let batches = rooms.store.batches_under_way().await?;
         let paused = rooms.store.paused_lanes(now).await?;
-        Ok::<_, StoreError>((depth, oldest, batches, paused))
+        let deliveries = rooms.store.delivery_counts().await?;
+        Ok::<_, StoreError>((depth, oldest, batches, paused, deliveries))
     };
     match stored.await {
-        Ok((depth, oldest, batches, paused)) => Measured {
+        Ok((depth, oldest, batches, paused, (due, dead))) => Measured {
             queued: Some(depth.values().sum()),
             oldest_queued: oldest.map(|oldest| now.since(oldest)),
             batches: batches.into_iter().map(|(state, count)| (state.as_str(), count)).collect(),
             paused_lanes: paused.len() as u64,
+            deliveries: vec![(DeliveryState::Due.as_str(), due), (DeliveryState::Dead.as_str(), dead)],
             workers,
         },
         Err(_) => Measured { workers, ..Measured::default() },

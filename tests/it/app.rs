@@ -151,6 +151,7 @@ impl TestApp {
             for worker in &workers {
                 has_more |= (worker.task)().await.unwrap();
             }
+            self.app().crew.deliver.idle().await;
             if !has_more {
                 return;
             }
