@@ -240,7 +240,7 @@ async fn a_closed_group_is_announced_with_its_last_member(db: Fixture) {
     assert_eq!(db.store.announce_groups(later(8)).await.unwrap(), (0, false));
     assert_eq!(told(&db).await, ["group.completed warehouse tenant g due"]);
     let millis = |at: Timestamp| at.as_millis();
-    let due = db.store.claim_deliveries("warehouse", later(7), Duration::from_secs(1), 9).await.unwrap();
+    let due = db.store.claim_deliveries(&[("warehouse".to_owned(), 9)], later(7), Duration::from_secs(1)).await.unwrap();
     assert_eq!(due.iter().map(|delivery| millis(delivery.created_at)).collect::<Vec<_>>(), [millis(later(7))]);
 }
 
