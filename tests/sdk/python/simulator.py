@@ -23,5 +23,6 @@ def received(request_id: str) -> tuple[dict, bytes]:
 
 def items(batch_id: str) -> dict[str, str]:
     """The raw items of a batch as they reached the provider, by their ids."""
-    lines = httpx2.get(f"{SIMULATOR}/_sim/books/batches/{batch_id}").raise_for_status().text.splitlines()
-    return {json.loads(line)["custom_id"]: line for line in lines}
+    text = httpx2.get(f"{SIMULATOR}/_sim/books/batches/{batch_id}").raise_for_status().text
+    # Not `splitlines`, which breaks at what a text may hold.
+    return {json.loads(line)["custom_id"]: line for line in text.rstrip("\n").split("\n")}
