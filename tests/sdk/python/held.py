@@ -1,4 +1,4 @@
-"""What became of held calls: the deferral behind an answer, what else was queued, what the provider was asked for."""
+"""Held calls, and what became of them: the deferral behind an answer, what else was queued, what the provider was sent."""
 
 import json
 
@@ -7,7 +7,27 @@ from anthropic.types import Message
 
 from simulator import items
 
+# Waits up to 4.5 s are silent here; longer ones, and those until the deadline, are kept alive.
+SILENT = {"x-defer": "batch", "x-defer-wait": "4s"}
 UNTIL_DEADLINE = {"x-defer": "batch", "x-defer-wait": "deadline"}
+
+
+def created(which, prompt):
+    """A held call that does not stream: what the SDK made of it, its text, and the deferral's id."""
+    raw = which.messages.with_raw_response.create(**prompt, extra_headers=UNTIL_DEADLINE)
+    return raw.parse(), raw.text(), raw.headers["x-defer-id"]
+
+
+def streamed(which, prompt):
+    """A held call that streams: what the SDK rebuilt from the events, the events, and the deferral's id."""
+    with which.messages.stream(**prompt, extra_headers={"x-defer": "batch"}) as stream:
+        events = list(stream)
+        return stream.get_final_message(), events, stream.response.headers["x-defer-id"]
+
+
+def events_of(which, prompt):
+    """The events of a held call, as they came."""
+    return list(which.messages.create(**prompt, stream=True, extra_headers={"x-defer": "batch"}))
 
 
 def shown(which, deferral_id: str) -> httpx2.Response:

@@ -7,9 +7,9 @@ import httpx2
 from servers import SIMULATOR
 
 
-def arm(key: str, endpoint: str, **effect) -> None:
-    """Arms a fault that strikes the next request of this credential at an endpoint."""
-    fault = {"credential": key, "endpoint": endpoint, "times": 1, "effect": effect}
+def arm(key: str, endpoint: str, times: int = 1, **effect) -> None:
+    """Arms a fault that strikes the next requests of this credential at an endpoint."""
+    fault = {"credential": key, "endpoint": endpoint, "times": times, "effect": effect}
     httpx2.post(f"{SIMULATOR}/_sim/faults", json=fault).raise_for_status()
 
 

@@ -10,13 +10,12 @@ import pytest
 from anthropic.types import Message
 from anthropic.types.beta import BetaMessage
 
-from held import UNTIL_DEADLINE, batched_line, deferrals, sent_item, shown, stored_message, times_sent
+from held import (
+    SILENT, UNTIL_DEADLINE, batched_line, created, deferrals, sent_item, shown, stored_message, streamed, times_sent,
+)  # fmt: skip
 from prompts import BETA_KINDS, KINDS, prompt_for
 from servers import GATEWAY, SIMULATOR, client, new_key
 from simulator import arm
-
-# Waits up to 4.5 s are silent here; longer ones, and those until the deadline, are kept alive.
-SILENT = {"x-defer": "batch", "x-defer-wait": "4s"}
 
 # Errors of an item that trying again cannot help, so that they come with the first batch.
 LASTING_ERRORS = {
@@ -26,19 +25,6 @@ LASTING_ERRORS = {
     "permission_error": anthropic.PermissionDeniedError,
     "not_found_error": anthropic.NotFoundError,
 }
-
-
-def created(which, prompt):
-    """A held call that does not stream: what the SDK made of it, its text, and the deferral's id."""
-    raw = which.messages.with_raw_response.create(**prompt, extra_headers=UNTIL_DEADLINE)
-    return raw.parse(), raw.text(), raw.headers["x-defer-id"]
-
-
-def streamed(which, prompt):
-    """A held call that streams: what the SDK rebuilt from the events, the events, and the deferral's id."""
-    with which.messages.stream(**prompt, extra_headers={"x-defer": "batch"}) as stream:
-        events = list(stream)
-        return stream.get_final_message(), events, stream.response.headers["x-defer-id"]
 
 
 def every_kind(which, kinds, call):
@@ -90,27 +76,48 @@ def test_it_says_what_a_live_answer_would_have_said(together, kind):
         assert told == live
 
 
+def raised(call) -> anthropic.APIStatusError:
+    """The exception of a call."""
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        call()
+    return caught.value
+
+
+def answered(responses) -> list[int]:
+    """The statuses of the calls among them, those of questions left out."""
+    return [response.status_code for response in responses if response.request.method == "POST"]
+
+
+@pytest.fixture(scope="module")
+def errors():
+    """What each error raises live, on a connection that waits in silence, and in a stream."""
+    key = new_key()
+    with client(SIMULATOR, key) as direct, client(GATEWAY, key) as gateway:
+
+        def each_way(kind):
+            prompt = prompt_for(f"error:{kind}")
+            live = raised(lambda: direct.messages.create(**prompt))
+            silent = raised(lambda: gateway.messages.create(**prompt, extra_headers=SILENT))
+            return live, silent, raised(lambda: streamed(gateway, prompt_for(f"error:{kind}")))
+
+        with concurrent.futures.ThreadPoolExecutor(len(LASTING_ERRORS)) as callers:
+            yield dict(zip(LASTING_ERRORS, callers.map(each_way, LASTING_ERRORS)))
+
+
 class TestErrors:
     """An error of the item raises what it would have raised live."""
 
     @pytest.mark.parametrize("kind", LASTING_ERRORS)
-    def test_of_a_call_that_waits_in_silence(self, direct, gateway, kind):
-        prompt = prompt_for(f"error:{kind}")
-        with pytest.raises(anthropic.APIStatusError) as live:
-            direct.messages.create(**prompt)
-        with pytest.raises(LASTING_ERRORS[kind]) as held:
-            gateway.messages.create(**prompt, extra_headers=SILENT)
-        assert (held.type, held.value.status_code) == (live.type, live.value.status_code)
-        assert held.value.body["error"] == live.value.body["error"]
-        assert held.value.response.headers["x-should-retry"] == "false"
+    def test_of_a_call_that_waits_in_silence(self, errors, kind):
+        live, silent, _ = errors[kind]
+        assert isinstance(silent, LASTING_ERRORS[kind])
+        assert (type(silent), silent.status_code, silent.body["error"]) == (type(live), live.status_code, live.body["error"])
+        assert silent.response.headers["x-should-retry"] == "false"
 
     @pytest.mark.parametrize("kind", LASTING_ERRORS)
-    def test_of_a_stream(self, gateway, kind):
-        prompt = prompt_for(f"error:{kind}")
-        with gateway.messages.stream(**prompt, extra_headers={"x-defer": "batch"}) as stream:
-            with pytest.raises(anthropic.APIStatusError) as held:
-                list(stream)
-        assert held.value.body["error"]["type"] == kind
+    def test_of_a_stream(self, errors, kind):
+        live, _, stream = errors[kind]
+        assert stream.body["error"] == live.body["error"]
 
     def test_after_an_early_200_the_retry_has_the_true_status(self, direct, key):
         arm(key, "batch_create", kind="batch_time", time="1500ms")
@@ -120,7 +127,7 @@ class TestErrors:
             with pytest.raises(anthropic.PermissionDeniedError) as held:
                 gateway.messages.create(**prompt, extra_headers=UNTIL_DEADLINE)
             [deferral] = deferrals(gateway)
-        assert [response.status_code for response in seen] == [200, 403]
+        assert answered(seen) == [200, 403]
         assert held.value.response.headers["x-defer-id"] == deferral["id"]
         assert (deferral["status"], deferral["attempts"]) == ("failed", 1)
         assert times_sent(direct, prompt) == 1
@@ -158,7 +165,7 @@ class TestWaits:
             took = time.monotonic() - begun
             [deferral] = deferrals(gateway)
         assert ticket.type == "deferral" and ticket.id == deferral["id"]
-        assert [response.status_code for response in seen] == [200, 202]
+        assert answered(seen) == [200, 202]
         # The retry is not made to wait again.
         assert 5 <= took < 9
 
@@ -170,65 +177,6 @@ class TestWaits:
         assert caught.value.body["error"]["type"] == "timeout_error"
         [deferral] = deferrals(gateway)
         assert deferral["id"] in caught.value.body["error"]["message"]
-
-
-class TestPatience:
-    """A client that gives up after two seconds without a byte, and a batch that takes four."""
-
-    SILENCE_SECONDS = 2.0
-
-    @pytest.fixture
-    def impatient(self, key):
-        arm(key, "batch_create", kind="batch_time", time="4s")
-        timeout = anthropic.Timeout(30, read=self.SILENCE_SECONDS)
-        with client(GATEWAY, key, timeout=timeout) as opened:
-            yield opened
-
-    def test_is_kept_alive_by_blanks(self, impatient, direct, prompt):
-        message, text, deferral_id = created(impatient, prompt)
-        assert text.startswith("   ") and f'"message":{text.strip()}' in batched_line(direct, deferral_id)
-        assert message.to_dict(mode="json") == json.loads(text)
-        assert len(deferrals(impatient)) == times_sent(direct, prompt) == 1
-
-    def test_is_kept_alive_by_pings(self, impatient, direct, prompt):
-        message, _, deferral_id = streamed(impatient, prompt)
-        assert message.to_dict() == shown(impatient, deferral_id).json()["message"]
-        assert len(deferrals(impatient)) == times_sent(direct, prompt) == 1
-
-    def test_raw_events_are_the_providers(self, impatient, prompt):
-        events = list(impatient.messages.create(**prompt, stream=True, extra_headers={"x-defer": "batch"}))
-        kinds = [event.type for event in events]
-        assert (kinds[0], kinds[-1]) == ("message_start", "message_stop") and kinds.count("message_delta") == 1
-
-    def test_that_ends_in_silence_is_tried_again_but_not_deferred_again(self, direct, key, prompt):
-        arm(key, "batch_create", kind="batch_time", time="4s")
-        seen = []
-        transport = anthropic.DefaultHttpxClient(event_hooks={"request": [seen.append]})
-        timeout = anthropic.Timeout(30, read=self.SILENCE_SECONDS)
-        with client(GATEWAY, key, timeout=timeout, max_retries=4, http_client=transport) as gateway:
-            message = gateway.messages.create(**prompt, extra_headers=SILENT)
-            [deferral] = deferrals(gateway)
-        assert message.to_dict() == deferral["message"]
-        tries = [request for request in seen if request.method == "POST"]
-        assert [request.headers["x-stainless-retry-count"] for request in tries][:2] == ["0", "1"]
-        assert (deferral["attempts"], times_sent(direct, prompt)) == (1, 1)
-
-
-def test_two_callers_with_one_key_share_a_deferral(direct, gateway, prompt):
-    headers = UNTIL_DEADLINE | {"idempotency-key": "report-7"}
-    with concurrent.futures.ThreadPoolExecutor(2) as callers:
-        calls = [callers.submit(gateway.messages.create, **prompt, extra_headers=headers) for _ in range(2)]
-        first, second = (call.result().to_dict() for call in calls)
-    assert first == second
-    assert len(deferrals(gateway)) == times_sent(direct, prompt) == 1
-
-
-def test_a_caller_that_leaves_does_not_cancel(gateway, prompt):
-    with pytest.raises(anthropic.APITimeoutError):
-        gateway.with_options(timeout=0.2).messages.create(**prompt, extra_headers=SILENT)
-    [deferral] = deferrals(gateway)
-    message = gateway.get(f"/deferred/{deferral['id']}/message?wait=60", cast_to=Message)
-    assert message.to_dict() == stored_message(gateway, deferral["id"]).to_dict()
 
 
 def test_async_client(key):
