@@ -22,9 +22,9 @@ chaos:
 check:
 	scripts/check
 
-# How fast the batch engine is beside the bare database: `make bench`, `make bench ARGS="--full --json FILE"`.
+# How fast Offpeak is beside nginx and the bare database: `make bench`, `make bench ARGS="--only live --json FILE"`.
 bench:
-	cargo bench --locked --bench engine -- $(ARGS)
+	cargo bench --locked --bench compare -- $(ARGS)
 
 # Takes away what `make test` put into the working tree.
 clean-test:

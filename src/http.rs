@@ -2,9 +2,11 @@
 
 mod admin;
 mod answer;
+mod beside;
 mod caller;
 mod cursor;
 mod deferrals;
+mod deliveries;
 mod error;
 mod feed;
 mod gateway;
@@ -16,6 +18,7 @@ mod messages;
 mod query;
 mod settings;
 mod socket;
+pub mod threads;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -32,7 +35,7 @@ use crate::secret::Secret;
 use crate::store::Store;
 
 pub use gateway::Gateway;
-pub use settings::{AdminSettings, GatewaySettings};
+pub use settings::{AdminSettings, GatewaySettings, one_thread_per_core};
 
 /// What the doors lead to. Clones share it.
 #[derive(Clone)]
@@ -87,6 +90,9 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deferrals/{id}", get(deferrals::show))
         .route("/api/deferrals/{id}/cancel", post(deferrals::cancel))
         .route("/api/deferrals/{id}/promote", post(deferrals::promote))
+        .route("/api/deliveries", get(deliveries::list))
+        .route("/api/deliveries/{id}", get(deliveries::show))
+        .route("/api/deliveries/{id}/replay", post(deliveries::replay))
         .route("/api/batches", get(admin::batches))
         .route("/api/flush", post(admin::flush))
         .fallback(error::no_such_path)

@@ -22,7 +22,7 @@ use crate::domain::deferral::OnDeadline;
 use crate::domain::units::{DURATION_MAX, format_duration};
 use crate::egress::HostPattern;
 use crate::hold::{Keepalive, Periods};
-use crate::http::{AdminSettings, GatewaySettings};
+use crate::http::{AdminSettings, GatewaySettings, one_thread_per_core};
 use crate::secret::{KeySource, MasterKey};
 use crate::store::Location;
 use crate::{deliver, egress, flush, hold, ingest, intake, poll, provider, rescue, retain, store, telemetry};
@@ -141,6 +141,7 @@ impl Settings {
             gateway: GatewaySettings {
                 listen: read.address("gateway.listen"),
                 public_url: read.url_or_empty("gateway.public_url"),
+                threads: one_thread_per_core(),
             },
             admin: AdminSettings { listen: read.address("admin.listen"), token: read.secret("admin.token") },
             upstream: provider::Settings {

@@ -72,6 +72,8 @@ pub struct Delivery {
     pub ended_at: Option<Timestamp>,
     /// What became of the last attempt.
     pub last_attempt: Option<DeliveryAttempt>,
+    /// What became of all of them, if that was asked for.
+    pub history: Option<Vec<DeliveryAttempt>>,
 }
 
 /// What became of one attempt.
@@ -96,7 +98,7 @@ impl Serialize for Delivery {
             Subject::Group(name) => (None, Some(name)),
         };
         let is_due = self.state == DeliveryState::Due;
-        let mut object = serializer.serialize_struct("Delivery", 13)?;
+        let mut object = serializer.serialize_struct("Delivery", 14)?;
         object.serialize_field("type", "delivery")?;
         object.serialize_field("id", &self.id)?;
         object.serialize_field("event", &self.event)?;
@@ -111,6 +113,48 @@ impl Serialize for Delivery {
         object.serialize_field("due_at", &is_due.then_some(self.due_at))?;
         object.serialize_field("ended_at", &self.ended_at)?;
         object.serialize_field("last_attempt", &self.last_attempt)?;
+        if let Some(history) = &self.history {
+            object.serialize_field("history", history)?;
+        }
         object.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_is_shown_without_more_of_the_url_than_its_origin() {
+        let failed = DeliveryAttempt {
+            number: 2,
+            status: None,
+            failure: Some("timeout".into()),
+            started_at: Timestamp::from_millis(0),
+            duration_ms: 15_000,
+        };
+        let delivery = Delivery {
+            id: DeliveryId(uuid::Uuid::nil()),
+            tenant: "somebody".into(),
+            event: "deferral.failed".into(),
+            subject: Subject::Deferral(DeferralId(uuid::Uuid::nil())),
+            callback: Callback::url("https://a.example", "https://a.example/hook?token=s3cret"),
+            state: DeliveryState::Due,
+            attempts: 1,
+            due_at: Timestamp::from_millis(1),
+            created_at: Timestamp::from_millis(0),
+            ended_at: None,
+            last_attempt: Some(failed),
+            history: None,
+        };
+        insta::assert_snapshot!(serde_json::to_string(&delivery).unwrap(), @r#"{"type":"delivery","id":"dlv_00000000000000000000000000000000","event":"deferral.failed","status":"due","receiver":"https://a.example","tenant":"somebody","deferral_id":"dfr_00000000000000000000000000000000","group":null,"attempts":1,"created_at":"1970-01-01T00:00:00.000Z","due_at":"1970-01-01T00:00:00.001Z","ended_at":null,"last_attempt":{"number":2,"status":null,"failure":"timeout","started_at":"1970-01-01T00:00:00.000Z","duration_ms":15000}}"#);
+    }
+
+    #[test]
+    fn states_read_back() {
+        for state in DeliveryState::ALL {
+            assert_eq!(DeliveryState::parse(state.as_str()), Some(state));
+        }
+        assert_eq!(DeliveryState::parse("Due"), None);
     }
 }

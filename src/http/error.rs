@@ -62,6 +62,10 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "broken-body", message)
     }
 
+    pub(super) fn no_such_delivery() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", "not-found", "there is no such delivery")
+    }
+
     pub(super) fn invalid_query(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "invalid-query", message)
     }

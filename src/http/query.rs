@@ -5,10 +5,11 @@ use std::time::Duration;
 use http::Uri;
 
 use crate::domain::deferral::State;
-use crate::domain::id::DeferralId;
+use crate::domain::delivery::DeliveryState;
+use crate::domain::id::{DeferralId, DeliveryId};
 use crate::http::cursor::Cursor;
 use crate::http::error::ApiError;
-use crate::store::{Filter, PageCursor, Position};
+use crate::store::{DeliveryFilter, Filter, PageCursor, Position};
 
 /// Entries of a page, as with the provider.
 const LIMIT_DEFAULT: u32 = 20;
@@ -67,6 +68,29 @@ impl FeedQuery {
                 "limit" => query.limit = number(&name, &value, 1, LINES_MAX.into())?.try_into().unwrap_or(LINES_MAX),
                 "wait" => query.wait = Duration::from_secs(number(&name, &value, 0, WAIT_MAX_SECONDS)?),
                 _ => return Err(unknown(&name, "after, limit and wait")),
+            }
+        }
+        Ok(query)
+    }
+}
+
+/// Which deliveries are asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct DeliveriesQuery {
+    pub(super) filter: DeliveryFilter,
+    pub(super) limit: u32,
+}
+
+impl DeliveriesQuery {
+    pub(super) fn read(uri: &Uri) -> Result<Self, ApiError> {
+        let mut query = Self { filter: DeliveryFilter::default(), limit: LIMIT_DEFAULT };
+        for (name, value) in pairs(uri)? {
+            match name.as_str() {
+                "status" => query.filter.state = Some(delivery_state(&value)?),
+                "receiver" => query.filter.receiver = Some(value),
+                "limit" => query.limit = number(&name, &value, 1, LIMIT_MAX.into())?.try_into().unwrap_or(LIMIT_MAX),
+                "after_id" => query.filter.after = Some(delivery_id(&name, &value)?),
+                _ => return Err(unknown(&name, "status, receiver, limit and after_id")),
             }
         }
         Ok(query)
@@ -151,6 +175,18 @@ fn cursor(name: &str, value: &str) -> Result<Cursor, ApiError> {
     })
 }
 
+fn delivery_state(value: &str) -> Result<DeliveryState, ApiError> {
+    DeliveryState::parse(value).ok_or_else(|| {
+        let words = DeliveryState::ALL.map(DeliveryState::as_str);
+        ApiError::invalid_query(format!("status must be one of {}", words.join(", ")))
+    })
+}
+
+fn delivery_id(name: &str, value: &str) -> Result<DeliveryId, ApiError> {
+    DeliveryId::parse(value)
+        .ok_or_else(|| ApiError::invalid_query(format!("{name} must be the id of a delivery: dlv_ and 32 hex digits")))
+}
+
 fn number(name: &str, value: &str, min: u64, max: u64) -> Result<u64, ApiError> {
     let is_plain = value.bytes().all(|byte| byte.is_ascii_digit());
     let read = value.parse().ok().filter(|number| is_plain && (min..=max).contains(number));
@@ -197,6 +233,20 @@ mod tests {
             ["after=10", "after=dfr_1", "limit=0", "limit=100001", "wait=301", "wait=1s", "cursor=1", "wait=1&wait=1"]
         {
             assert_eq!(feed(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn deliveries_are_asked_for_likewise() {
+        let read = |query: &str| DeliveriesQuery::read(&format!("/api/deliveries?{query}").parse().unwrap()).ok();
+        let id = DeliveryId(uuid::Uuid::nil());
+        let query = read(&format!("status=dead&receiver=https://a.b:81&limit=5&after_id={id}")).unwrap();
+        assert_eq!((query.filter.state, query.filter.after, query.limit), (Some(DeliveryState::Dead), Some(id), 5));
+        assert_eq!(query.filter.receiver.as_deref(), Some("https://a.b:81"));
+        assert_eq!(read("receiver=https%3A%2F%2Fa.b").unwrap().filter.receiver.as_deref(), Some("https://a.b"));
+        let foreign = "after_id=dfr_00000000000000000000000000000000";
+        for wrong in ["status=queued", foreign, "before_id=x", "limit=0", "reciever=a", "receiver=a&receiver=b"] {
+            assert_eq!(read(wrong), None, "{wrong}");
         }
     }
 

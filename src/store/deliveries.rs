@@ -1,6 +1,7 @@
 //! Deliveries as the operator sees them: a page, one, what became of its attempts, and trying it once more.
 
 use crate::clock::Timestamp;
+use crate::crash;
 use crate::domain::callback::Callback;
 use crate::domain::delivery::{Delivery, DeliveryAttempt, DeliveryState};
 use crate::domain::id::{DeferralId, DeliveryId};
@@ -118,6 +119,7 @@ impl Store {
             .execute(tx)
             .await?;
         });
+        crash::point("replay.answer");
         self.delivery(id).await
     }
 
@@ -169,6 +171,7 @@ impl DeliveryRow {
             created_at: self.created_at,
             ended_at: self.ended_at,
             last_attempt,
+            history: None,
         })
     }
 }

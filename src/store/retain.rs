@@ -106,8 +106,11 @@ const FORGET_DEFERRALS: &str = forget!("delete from deferral where id");
 /// The oldest lines stand first, so those behind one that is not old enough need not be looked at. One that was not
 /// searched yet for a group to announce stays.
 const FORGET_FEED: &str = "
-    delete from feed where settled_at < $1 and position in (select position from feed order by position limit $2)
-      and (group_name is null or position <= (select value from counter where name = 'announced'))";
+    delete from feed where position in (
+        select position from (
+            select position, group_name, settled_at from feed where position > 0 order by position limit $2) as oldest
+        where settled_at < $1
+          and (group_name is null or position <= (select value from counter where name = 'announced')))";
 
 const FORGET_DELIVERY_ATTEMPTS: &str = "
     delete from delivery_attempt where delivery_id in (

@@ -59,13 +59,16 @@ pub(crate) struct Setup {
     file: String,
     batch_time: Duration,
     periods: Periods,
+    workers: Workers,
+    threads: usize,
 }
 
 impl Setup {
     /// The usual one.
     pub(crate) fn on(engine: Engine) -> Self {
-        let (environment, file, periods) = (BTreeMap::new(), String::new(), Periods::default());
-        let usual = Self { engine, environment, file, batch_time: Duration::ZERO, periods };
+        let (environment, file, workers) = (BTreeMap::new(), String::new(), Workers::ByHand);
+        let (batch_time, periods) = (Duration::ZERO, Periods::default());
+        let usual = Self { engine, environment, file, batch_time, periods, workers, threads: 0 };
         usual.set("gateway.listen", "127.0.0.1:0").set("admin.listen", "127.0.0.1:0").set("batch.linger", "0")
     }
 
@@ -90,9 +93,19 @@ impl Setup {
         Self { periods, ..self }
     }
 
+    /// Time is that of the machine, and workers look by themselves.
+    pub(crate) fn running(self) -> Self {
+        Self { workers: Workers::Running, ..self }
+    }
+
+    /// The gateway has threads of its own, as in production.
+    pub(crate) fn threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
+    }
+
     pub(crate) async fn start(self) -> TestApp {
         let journal = Journal::open();
-        let clock = Clock::manual(START);
+        let clock = if self.workers == Workers::Running { Clock::system() } else { Clock::manual(START) };
         let settings = simulator::Settings { batch_time: self.batch_time, ..simulator::Settings::default() };
         let simulator = Simulator::start(settings, clock.clone()).await.unwrap();
         let storage = Storage::new(self.engine).await;
@@ -102,12 +115,15 @@ impl Setup {
         let mut environment = self.environment;
         environment.entry(variable("upstream.url")).or_insert_with(|| simulator.url());
         environment.extend(storage.settings().map(|(key, value)| (variable(key), value)));
-        let mut settings = Settings::load(&Sources { file: Some(file), environment }).unwrap().settings;
+        let sources = Sources { file: Some(file), environment };
+        let mut settings = Settings::load(&sources).unwrap().settings;
         settings.hold.periods = self.periods;
-        let app = App::start(settings.clone(), clock.clone(), Workers::ByHand).await.unwrap();
+        settings.gateway.threads = self.threads;
+        let app = App::start(settings.clone(), clock.clone(), self.workers).await.unwrap();
         TestApp {
             app: Some(app),
             settings,
+            sources,
             simulator,
             storage,
             clock,
@@ -128,6 +144,7 @@ pub(crate) struct TestApp {
     /// Taken while it restarts.
     app: Option<App>,
     settings: Settings,
+    sources: Sources,
     simulator: Simulator,
     storage: Storage,
     pub(crate) clock: Clock,
@@ -180,6 +197,14 @@ impl TestApp {
         }
         let app = App::start(self.settings.clone(), self.clock.clone(), Workers::ByHand).await.unwrap();
         self.app = Some(app);
+    }
+
+    /// Has it read its settings again: the usual ones with these, and this file.
+    pub(crate) fn reload(&self, changes: &[(&str, &str)], file: &str) {
+        let mut sources = self.sources.clone();
+        std::fs::write(sources.file.as_ref().unwrap(), file).unwrap();
+        sources.environment.extend(changes.iter().map(|(key, value)| (variable(key), (*value).to_owned())));
+        self.app().reload(&Settings::load(&sources).unwrap().settings);
     }
 
     /// Lets the provider misbehave.

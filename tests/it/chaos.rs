@@ -5,6 +5,7 @@
 
 mod crashes;
 mod database;
+mod feed;
 mod kills;
 mod provider;
 mod replica;

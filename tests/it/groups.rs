@@ -4,10 +4,14 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::app::{Answer, Call, Engine, KEY, OTHER_KEY, Setup, TestApp, body, on_both_engines};
+use super::webhooks::{Receiver, SECRET, is_signed};
 
 on_both_engines! {
     a_group_is_shown_as_agreed,
     a_group_is_announced_when_its_last_member_is_final,
+    a_complete_group_is_told_of_once,
+    a_group_that_is_complete_when_it_is_closed_is_told_of,
+    who_is_told_of_a_group_may_be_changed,
     a_closed_group_takes_no_more,
     a_retry_finds_its_deferral_in_a_closed_group,
     an_expected_group_takes_its_members_and_no_more,
@@ -97,6 +101,75 @@ async fn a_group_is_announced_when_its_last_member_is_final(engine: Engine) {
     member(&app, "3", "h").send().await.id();
     app.finish().await;
     assert_eq!(group(close(&app, "h", "{}").send().await)["status"], "announced");
+}
+
+/// A gateway whose callers may name a receiver on this machine.
+async fn telling(engine: Engine, receiver: &Receiver) -> TestApp {
+    let file = format!(
+        "[[receiver]]\nname = \"warehouse\"\nurl = \"{}\"\nsecret = \"{SECRET}\"\n",
+        receiver.url("/warehouse")
+    );
+    let setup = Setup::on(engine).set("webhooks.allow_hosts", "127.0.0.1").set("webhooks.secret", SECRET);
+    setup.file(&file).start().await
+}
+
+async fn a_complete_group_is_told_of_once(engine: Engine) {
+    let receiver = Receiver::start().await;
+    let app = telling(engine, &receiver).await;
+    member(&app, "1", "g").send().await.id();
+    member(&app, "2", "g").send().await.id();
+    let callback = json!({"callback": receiver.url("/hook?token=1"), "expect": 3}).to_string();
+    close(&app, "g", callback).send().await.expect(200);
+    app.finish().await;
+    assert!(receiver.got().is_empty(), "one is missing");
+    app.clock.advance(std::time::Duration::from_secs(5));
+    member(&app, "3", "g").send().await.id();
+    app.finish().await;
+    app.settle().await;
+    let [got] = receiver.got().try_into().unwrap();
+    let shown = show(&app, "g").send().await.expect(200);
+    let event = got.json();
+    assert_eq!((&event["type"], &event["data"]), (&json!("group.completed"), &shown.json()));
+    assert_eq!(event["timestamp"], shown.json()["last_completed_at"]);
+    assert_eq!((&event["data"]["status"], &event["data"]["counts"]["succeeded"]), (&json!("announced"), &json!(3)));
+    assert!(got.path == "/hook?token=1" && got.header("webhook-id").starts_with("dlv_") && is_signed(&got, SECRET));
+    // Nor does it help to close it again.
+    close(&app, "g", json!({"callback": "warehouse"}).to_string()).send().await.expect(200);
+    app.settle().await;
+    assert_eq!(receiver.got().len(), 1);
+    let page = app.operator(Method::GET, "/api/deliveries").send().await.expect(200).json();
+    assert_eq!((&page["data"][0]["event"], &page["data"][0]["group"]), (&json!("group.completed"), &json!("g")));
+    assert_eq!(page["data"].as_array().unwrap().len(), 1);
+}
+
+async fn a_group_that_is_complete_when_it_is_closed_is_told_of(engine: Engine) {
+    let receiver = Receiver::start().await;
+    let app = telling(engine, &receiver).await;
+    member(&app, "1", "g").send().await.id();
+    app.finish().await;
+    let closed = close(&app, "g", json!({"callback": "warehouse"}).to_string()).send().await;
+    assert_eq!(group(closed)["status"], "announced");
+    app.settle().await;
+    let [got] = receiver.got().try_into().unwrap();
+    assert_eq!((got.path.as_str(), &got.json()["type"]), ("/warehouse", &json!("group.completed")));
+    // Another tenant's group of this name is another event.
+    member(&app, "1", "g").key(OTHER_KEY).send().await.id();
+    close(&app, "g", json!({"callback": "warehouse"}).to_string()).key(OTHER_KEY).send().await.expect(200);
+    app.finish().await;
+    let told: Vec<_> = receiver.got().iter().map(|got| got.header("webhook-id").to_owned()).collect();
+    assert!(told.len() == 2 && told[0] != told[1], "{told:?}");
+}
+
+async fn who_is_told_of_a_group_may_be_changed(engine: Engine) {
+    let receiver = Receiver::start().await;
+    let app = telling(engine, &receiver).await;
+    member(&app, "1", "g").send().await.id();
+    for callback in ["warehouse", &receiver.url("/first"), &receiver.url("/second")] {
+        close(&app, "g", json!({"callback": callback}).to_string()).send().await.expect(200);
+    }
+    close(&app, "g", "").send().await.expect(200);
+    app.finish().await;
+    assert_eq!(receiver.got().iter().map(|got| got.path.as_str()).collect::<Vec<_>>(), ["/second"]);
 }
 
 async fn a_closed_group_takes_no_more(engine: Engine) {

@@ -81,6 +81,7 @@ async fn pass(engine: Engine, load: Load) {
         }
     };
     let batches = tokio::time::timeout(LIMIT, done).await.expect("the batch comes home");
+    assert_eq!(follow_feed(&gateway).await, load.calls);
     let peak = memory(&gateway, "VmHWM");
 
     assert_eq!(batches["data"].as_array().unwrap().len(), 1);
@@ -93,14 +94,29 @@ async fn pass(engine: Engine, load: Load) {
     assert!(taken < load.memory, "{} MB, and {} MB when idle", peak / MB, idle / MB);
 }
 
+/// Reads the feed to its end, in answers that are far larger than what the gateway may hold; how many lines there were.
+async fn follow_feed(gateway: &Gateway) -> usize {
+    let (mut lines, mut cursor) = (0, String::new());
+    loop {
+        let answer = gateway.get(&format!("/deferred/results?limit=50000&after={cursor}")).send().await.expect(200);
+        if answer.body.is_empty() {
+            return lines;
+        }
+        lines += answer.body.iter().filter(|byte| **byte == b'\n').count();
+        cursor = answer.header("x-defer-cursor").unwrap().to_owned();
+    }
+}
+
 /// Queues the calls behind the gateway's back, as it would do itself, which is quicker than asking it.
 async fn queue(storage: &Storage, load: &Load) {
     let environment = storage.settings().map(|(key, value)| (variable(key), value)).collect();
     let settings = Settings::load(&Sources { file: None, environment }).unwrap().settings.store;
-    let store = Store::open(&settings, Vault::new(&settings.master_key.open().unwrap())).await.unwrap();
+    let vault = Vault::new(&settings.master_key.open().unwrap());
+    let pseudonym = uuid::Uuid::from_bytes(vault.pseudonym("tenant", KEY.as_bytes()));
+    let store = Store::open(&settings, vault).await.unwrap();
     store.migrate().await.unwrap();
     let lane = Lane {
-        tenant: "tenant".into(),
+        tenant: format!("tnt_{}", pseudonym.simple()),
         credential: Credential { header: CredentialHeader::ApiKey, secret: Secret::new(KEY) },
         version: Some("2023-06-01".into()),
         betas: String::new(),

@@ -123,10 +123,14 @@ impl Call {
         soon(self.try_send()).await.unwrap()
     }
 
+    /// Sends it, for whoever reads the answer piece by piece.
+    pub(crate) async fn open(self) -> reqwest::Result<reqwest::Response> {
+        self.http.request(self.method, self.url).headers(self.headers).body(self.body).send().await
+    }
+
     /// Sends it where it may not arrive.
     pub(crate) async fn try_send(self) -> reqwest::Result<Answer> {
-        let request = self.http.request(self.method, self.url).headers(self.headers).body(self.body);
-        let response = request.send().await?;
+        let response = self.open().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Answer { status, headers, body: response.bytes().await? })
     }

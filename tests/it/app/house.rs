@@ -8,10 +8,13 @@ use super::storage::Storage;
 
 /// How much is not done yet.
 pub(super) const UNDER_WAY: &str = "select (select count(*) from deferral where completed_at is null)
-    + (select count(*) from batch where state in ('building', 'uncertain', 'submitted', 'ended'))";
+    + (select count(*) from batch where state in ('building', 'uncertain', 'submitted', 'ended'))
+    + (select count(*) from deferral_group where state = 'closed' and (expect is null or expect <= members)
+       and not exists (select 1 from deferral where tenant = deferral_group.tenant
+                       and group_name = deferral_group.name and completed_at is null))";
 
 /// What there must be none of.
-const NONE_OF: [(&str, &str); 8] = [
+const NONE_OF: [(&str, &str); 14] = [
     (
         "batches that are not done",
         "select count(*) from batch where state in ('building', 'uncertain', 'submitted', 'ended')",
@@ -37,6 +40,43 @@ const NONE_OF: [(&str, &str); 8] = [
     (
         "entries of what was not billed",
         "select count(*) from entry where deferral_id in (select id from deferral where state <> 'succeeded')",
+    ),
+    (
+        "final deferrals that are not in the feed, or more than once",
+        "select count(*) from (
+             select deferral.id from deferral left join feed on feed.deferral_id = deferral.id
+             where deferral.completed_at is not null group by deferral.id having count(feed.position) <> 1) as odd",
+    ),
+    (
+        "lines of the feed, or deliveries, of what is not final",
+        "select (select count(*) from feed where deferral_id in (select id from deferral where completed_at is null))
+             + (select count(*) from delivery where deferral_id in (select id from deferral where completed_at is null))",
+    ),
+    (
+        "closed groups whose members are final, and that are not announced",
+        "select count(*) from deferral_group where state = 'closed' and (expect is null or expect <= members)
+             and not exists (select 1 from deferral where tenant = deferral_group.tenant
+                             and group_name = deferral_group.name and completed_at is null)",
+    ),
+    (
+        "groups that are announced and have open members, or were told of and are not announced",
+        "select (select count(*) from deferral_group where state = 'announced'
+                and exists (select 1 from deferral where tenant = deferral_group.tenant
+                            and group_name = deferral_group.name and completed_at is null))
+             + (select count(*) from deferral_group where state <> 'announced'
+                and exists (select 1 from delivery where tenant = deferral_group.tenant
+                            and group_name = deferral_group.name))",
+    ),
+    (
+        "groups with more members than they count, or than are expected",
+        "select count(*) from deferral_group where members > expect
+             or members < (select count(*) from deferral where tenant = deferral_group.tenant
+                           and group_name = deferral_group.name)",
+    ),
+    (
+        "final deferrals whose webhook nobody sends",
+        "select count(*) from deferral where completed_at is not null and receiver is not null
+             and id not in (select deferral_id from delivery where deferral_id is not null)",
     ),
     ("deferrals without a body", "select count(*) from deferral where id not in (select deferral_id from payload)"),
 ];
@@ -98,6 +138,29 @@ pub(super) fn faults_blocking(storage: &Storage, books: Option<&Books>) -> Vec<S
 async fn what_is_left_open_is_told() {
     let app = super::TestApp::start(super::Engine::Sqlite).await;
     app.defer("Hi").await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "2 final deferrals that are not in the feed, or more than once")]
+async fn what_is_not_once_in_the_feed_is_told() {
+    let app = super::TestApp::start(super::Engine::Sqlite).await;
+    for prompt in ["1", "2", "3"] {
+        app.defer(prompt).await;
+    }
+    app.finish().await;
+    // One line names another's deferral.
+    app.storage()
+        .change("update feed set deferral_id = (select deferral_id from feed where position = 1) where position = 2")
+        .await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "1 closed groups whose members are final, and that are not announced")]
+async fn a_group_that_nobody_announced_is_told() {
+    let app = super::TestApp::start(super::Engine::Sqlite).await;
+    let id = app.tagged(super::body("Hi")).header("x-defer-group", "g").send().await.id();
+    app.post("/deferred/groups/g/close").send().await.expect(200);
+    app.post(&format!("/deferred/{id}/cancel")).send().await.expect(200);
 }
 
 #[tokio::test]

@@ -13,13 +13,16 @@ use offpeak::simulator::{Effect, Endpoint, Fault};
 
 use super::replica::Replica;
 use super::stage::{Stage, until};
-use crate::it::app::{Engine, on_both_engines};
+use crate::it::app::{Call, Engine, on_both_engines};
 use crate::it::floor_plan::rust_files;
 
 on_both_engines! { a_crash_anywhere_loses_nothing_and_repeats_nothing }
 
 /// Calls of a story that fills one batch.
 const CALLS: usize = 3;
+
+/// A callback where nobody listens: what is told there stays due.
+const NOBODY: &str = "http://127.0.0.1:9/";
 
 /// Stories that run side by side; most of their time is waiting.
 const SIDE_BY_SIDE: usize = 10;
@@ -51,14 +54,18 @@ enum Story {
     Canceled,
     /// It is canceled when the provider has it.
     CanceledLate,
+    /// Its webhook was taken, and is sent once more.
+    Replayed,
     /// It is deleted after its time.
     Forgotten,
+    /// It belongs to a group, which is closed before its first member.
+    Grouped,
 }
 
 use Story::*;
 
 /// Every crash point, and the story that passes it.
-const CRASHES: [(&str, Story); 33] = [
+const CRASHES: [(&str, Story); 39] = [
     ("admit.commit", Plain),
     ("admit.ticket", Plain),
     ("build.wake", Plain),
@@ -86,8 +93,14 @@ const CRASHES: [(&str, Story); 33] = [
     ("rescue.again", RescuedLater),
     ("promote.answer", Promoted),
     ("cancel.answer", Canceled),
+    ("deliver.claimed", Plain),
+    ("deliver.answered", Plain),
+    ("deliver.noted", Plain),
+    ("replay.answer", Replayed),
     ("retain.batches", Forgotten),
     ("retain.lanes", Forgotten),
+    ("group.closed", Grouped),
+    ("group.announced", Grouped),
     // Further passages: what came before is durable by then.
     ("admit.ticket:2", Plain),
     ("submit.create:2", NothingMade),
@@ -179,6 +192,9 @@ impl Story {
         // A lane is due when it is full: all calls of a story share one batch.
         let lead = if matches!(self, Rescued | RescuedLater) { "1h" } else { "0" };
         settings.extend([("batch.linger", "1h"), ("defer.rescue_lead", lead)]);
+        if self == Grouped {
+            settings.push(("webhooks.allow_hosts", "127.0.0.1"));
+        }
         if self == Forgotten {
             settings.push(("defer.retention", "1s"));
         }
@@ -188,7 +204,7 @@ impl Story {
     fn faults(self) -> Vec<Fault> {
         let create = |effect| Fault::at(Endpoint::BatchCreate, effect).times(1);
         match self {
-            Plain | Rescued | Canceled | Forgotten => vec![],
+            Plain | Rescued | Canceled | Replayed | Forgotten | Grouped => vec![],
             LostAnswer => vec![create(Effect::CutAfter)],
             NothingMade | FalseMatch => vec![create(Effect::CutBefore)],
             Promoted => vec![create(Effect::Hang { worked: false })],
@@ -209,12 +225,30 @@ impl Story {
 
     /// What the callers do; their tickets.
     async fn play(self, stage: &Stage) -> Vec<String> {
+        if self == Grouped {
+            let closing = format!(r#"{{"expect":{CALLS},"callback":"{NOBODY}"}}"#);
+            let close = |call: &dyn Fn(Method, &str) -> Call| {
+                call(Method::POST, "/deferred/groups/nightly/close").body(closing.clone())
+            };
+            stage.insist(close).await.expect(200);
+        }
         let tickets = match self {
+            Grouped => stage.tagged(0..CALLS, &[("x-defer", "batch"), ("x-defer-group", "nightly")]).await,
             Rescued | RescuedLater => stage.tickets(0..1, "30m").await,
             Canceled => stage.tickets(0..2, "batch").await,
             _ => stage.tickets(0..CALLS, "batch").await,
         };
         let what = match self {
+            Replayed => {
+                let taken =
+                    async || stage.storage.count("select count(*) from delivery where state = 'delivered'").await;
+                until("all webhooks are taken", async || (taken().await == CALLS as i64).then_some(())).await;
+                for ticket in &tickets {
+                    let path = format!("/api/deliveries/{}/replay", ticket.replacen("dfr_", "dlv_", 1));
+                    stage.operate(Method::POST, &path).await.expect(200);
+                }
+                return tickets;
+            }
             Canceled => "cancel",
             CanceledLate => {
                 until("the batch is known to be made", async || {
@@ -269,7 +303,14 @@ impl Story {
         let entries = stage.storage.count("select count(*) from entry where kind = 'answer'").await;
         let billed = if status == "succeeded" { tickets.len() } else { 0 };
         equal("entries", entries as usize, billed..=billed);
+        let told = stage.storage.count("select count(*) from delivery where event = 'group.completed'").await;
+        equal("groups told of", told as usize, usize::from(self == Grouped)..=usize::from(self == Grouped));
+        let times = if self == Replayed { 2 } else { 1 };
         for ticket in tickets {
+            let told = stage.told(ticket);
+            if told.len() < times || told.iter().any(|got| got.json()["type"] != format!("deferral.{status}")) {
+                faults.push(format!("{ticket} was told {} times, and {times} are right", told.len()));
+            }
             let shown = stage.insist(|call| call(Method::GET, &format!("/deferred/{ticket}"))).await.expect(200).json();
             if shown["status"] != status {
                 faults.push(format!("{ticket} is {} instead of {status}", shown["status"]));

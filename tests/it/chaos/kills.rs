@@ -9,6 +9,7 @@ use offpeak::simulator::{Effect, Endpoint, Fault};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::replica::Replica;
 use super::stage::Stage;
 use crate::it::app::Engine;
 
@@ -51,8 +52,14 @@ pub(super) fn calls() -> usize {
 }
 
 async fn kill_under_load(engine: Engine, replicas: usize) {
-    let mut random = StdRng::seed_from_u64(seed());
     let stage = Stage::set(engine, &[("batch.max_requests", "5")]).await;
+    let (tickets, _running) = send_and_kill(&stage, replicas).await;
+    assert_eq!(stage.reckon(&tickets).await, Vec::<String>::new());
+}
+
+/// Sends the calls of a run to so many replicas, which die at random meanwhile; the tickets, and who lives in the end.
+pub(super) async fn send_and_kill(stage: &Stage, replicas: usize) -> (Vec<String>, Vec<Replica>) {
+    let mut random = StdRng::seed_from_u64(seed());
     let mut running = Vec::new();
     for _ in 0..replicas {
         running.push(stage.start().await);
@@ -60,7 +67,7 @@ async fn kill_under_load(engine: Engine, replicas: usize) {
     let is_over = Cell::new(false);
     let (tickets, ()) = tokio::join!(
         async {
-            let tickets = send(&stage).await;
+            let tickets = send(stage).await;
             is_over.set(true);
             tickets
         },
@@ -80,7 +87,7 @@ async fn kill_under_load(engine: Engine, replicas: usize) {
             }
         }
     );
-    assert_eq!(stage.reckon(&tickets).await, Vec::<String>::new());
+    (tickets, running)
 }
 
 /// Sends the calls of a run, a few side by side; their tickets.

@@ -151,6 +151,21 @@ async fn a_transaction_that_fails_leaves_no_hole(db: Fixture) {
     assert_eq!(feed(&db.store).await, [(1, 1), (2, 2), (3, 3)]);
 }
 
+#[tokio::test]
+async fn nobody_passes_whoever_has_taken_a_place() {
+    let db = Fixture::postgres().await;
+    let batch = db.batch(1..3, BatchState::Ended).await.claim.batch;
+    let taken = db.raw.hold("update counter set value = value + 1 where name = 'feed'").await;
+    let given_back = async {
+        db.raw.until_blocked().await;
+        // Whatever became of the other one: nothing is seen before that is known.
+        assert_eq!(feed(&db.store).await, []);
+        taken.rollback().await.unwrap();
+    };
+    let (settled, ()) = soon(join(db.store.settle(batch, &[succeeded(id(1))], NOW), given_back)).await;
+    assert_eq!((settled.unwrap(), feed(&db.store).await), (vec![id(1)], vec![(1, 1)]));
+}
+
 async fn a_reader_sees_each_line_once_while_replicas_settle(db: Fixture) {
     const BATCHES: u128 = 30;
     const CALLS: u128 = 12;

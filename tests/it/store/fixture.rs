@@ -193,6 +193,14 @@ impl Raw {
         transaction
     }
 
+    /// Waits until somebody waits for a lock on PostgreSQL.
+    pub(super) async fn until_blocked(&self) {
+        const BLOCKED: &str = "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        while self.count(BLOCKED).await == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The one column of a query, all its rows joined.
     pub(super) async fn bytes(&self, query: &str) -> Vec<u8> {
         let query = AssertSqlSafe(query.to_owned());

@@ -11,6 +11,7 @@ use offpeak::domain::money::NanoUsd;
 use offpeak::store::{Accepted, Closed, Leave, NewDeferral, Scope, Store};
 
 use super::fixture::{AMPLE, Fixture, NOW, answer, call, failed, id, lane_of, succeeded};
+use crate::it::wire::soon;
 
 on_both_engines! {
     a_group_counts_its_members_and_their_cost,
@@ -240,7 +241,8 @@ async fn a_closed_group_is_announced_with_its_last_member(db: Fixture) {
     assert_eq!(db.store.announce_groups(later(8)).await.unwrap(), (0, false));
     assert_eq!(told(&db).await, ["group.completed warehouse tenant g due"]);
     let millis = |at: Timestamp| at.as_millis();
-    let due = db.store.claim_deliveries(&[("warehouse".to_owned(), 9)], later(7), Duration::from_secs(1)).await.unwrap();
+    let wanted = [("warehouse".to_owned(), 9)];
+    let due = db.store.claim_deliveries(&wanted, later(7), Duration::from_secs(1)).await.unwrap();
     assert_eq!(due.iter().map(|delivery| millis(delivery.created_at)).collect::<Vec<_>>(), [millis(later(7))]);
 }
 
@@ -333,6 +335,22 @@ async fn closing_and_the_last_member_may_come_together(db: Fixture) {
         assert_eq!(state(&db, &name).await, GroupState::Announced, "{name}");
     }
     assert_eq!(told(&db).await.len() as u128, GROUPS);
+}
+
+#[tokio::test]
+async fn whoever_is_closing_a_group_is_waited_for() {
+    let db = Fixture::postgres().await;
+    db.accept([member(1, "g")]).await;
+    // It has looked at the members by now, and has found an open one.
+    let closing = "update deferral_group set state = 'closed', closed_at = opened_at where name = 'g'";
+    let closing = db.raw.hold(closing).await;
+    cancel(&db.store, 1).await;
+    let closed = async {
+        db.raw.until_blocked().await;
+        closing.commit().await.unwrap();
+    };
+    let (announced, ()) = soon(join(announce(&db.store), closed)).await;
+    assert_eq!((announced, state(&db, "g").await), (1, GroupState::Announced));
 }
 
 async fn no_member_slips_into_an_announced_group(db: Fixture) {
@@ -467,6 +485,20 @@ async fn groups_go_when_they_are_done_with(db: Fixture) {
     // What comes later begins anew.
     db.accept([member(5, "announced")]).await;
     assert_eq!(state(&db, "announced").await, GroupState::Open);
+}
+
+#[tokio::test]
+async fn a_group_that_is_being_joined_is_not_forgotten() {
+    let db = Fixture::postgres().await;
+    db.accept([member(1, "g"), member(2, "h")]).await;
+    cancel(&db.store, 1).await;
+    cancel(&db.store, 2).await;
+    announce(&db.store).await;
+    db.store.forget_deferrals(later(1), 9).await.unwrap();
+    let joining = db.raw.hold("update deferral_group set members = members + 1 where name = 'g'").await;
+    soon(db.store.forget_handed_over(later(1), 9)).await.unwrap();
+    joining.commit().await.unwrap();
+    assert_eq!((group(&db, "g").await.is_some(), group(&db, "h").await.is_some()), (true, false));
 }
 
 async fn nobody_joins_a_group_that_is_being_forgotten(db: Fixture) {

@@ -8,27 +8,31 @@ use offpeak::clock::{Clock, Timestamp};
 use offpeak::domain::batch::BatchState;
 use offpeak::domain::deferral::{Answer, State};
 use offpeak::domain::id::DeferralId;
-use offpeak::store::{Accepted, Claim, Filter, Limits, NewDeferral, PageCursor, Scope, Settlement, Verdict};
+use offpeak::store::{
+    Accepted, Claim, Closed, Filter, Limits, NewDeferral, PageCursor, Position, Scope, Settlement, Verdict,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use self::reference::{Picture, Reference, SeenBatch, SeenCall};
+use self::reference::{Answered, Picture, Reference, SeenBatch, SeenCall, SeenGroup};
 use super::fixture::{AMPLE, Fixture, LEASE, NOW, again, batch_id, call, failed, id, item, lane, lane_id, succeeded};
 use super::transitions::{Move, STATES};
 
-/// Few enough bodies and keys that calls meet in them.
+/// Few enough bodies, keys and groups that calls meet in them.
 const BODIES: u8 = 3;
 const KEYS: u8 = 3;
+const GROUPS: u8 = 3;
 
 /// One thing that happens; where it names a call or a batch by index, it means one of those that are there by then.
 #[derive(Clone, Debug)]
 enum Step {
-    Accept {
-        key: Option<u8>,
-        body: u8,
-        is_retry: bool,
+    Accept(New),
+    Close {
+        group: u8,
+        expect: Option<u64>,
     },
+    Announce,
     Build {
         requests: usize,
     },
@@ -49,6 +53,15 @@ enum Step {
     Advance {
         minutes: u64,
     },
+}
+
+/// A call that is to be accepted.
+#[derive(Clone, Copy, Debug)]
+struct New {
+    key: Option<u8>,
+    body: u8,
+    group: Option<u8>,
+    is_retry: bool,
 }
 
 /// What is decided for a member.
@@ -73,8 +86,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..30_u64).prop_map(|minutes| Word::Again { minutes }),
     ];
     prop_oneof![
-        6 => (proptest::option::of(0..KEYS), 0..BODIES, any::<bool>())
-            .prop_map(|(key, body, is_retry)| Step::Accept { key, body, is_retry }),
+        6 => (proptest::option::of(0..KEYS), 0..BODIES, proptest::option::of(0..GROUPS), any::<bool>())
+            .prop_map(|(key, body, group, is_retry)| Step::Accept(New { key, body, group, is_retry })),
+        1 => (0..GROUPS, proptest::option::of(1..5_u64)).prop_map(|(group, expect)| Step::Close { group, expect }),
+        1 => Just(Step::Announce),
         3 => (1..5_usize).prop_map(|requests| Step::Build { requests }),
         1 => proptest::sample::select(STATES.to_vec()).prop_map(Step::Claim),
         8 => (0..8_usize, step, proptest::bool::weighted(0.1))
@@ -140,7 +155,15 @@ impl World {
     async fn play(&mut self, step: &Step) {
         let now = self.clock.now();
         match step {
-            Step::Accept { key, body, is_retry } => self.accept(*key, *body, *is_retry, now).await,
+            Step::Accept(new) => self.accept(*new, now).await,
+            Step::Close { group, expect } => {
+                let closed = self.db.store.close_group("tenant", &name(*group), *expect, None, now).await.unwrap();
+                assert_eq!(matches!(closed, Closed::Yes(_)), self.reference.close(*group, *expect));
+            }
+            Step::Announce => {
+                let announced = self.db.store.announce_groups(now).await.unwrap();
+                assert_eq!(announced, (self.reference.announce_all(), false));
+            }
             Step::Build { requests } => {
                 let number = self.reference.next_batch();
                 let limits = Limits { requests: *requests, ..AMPLE };
@@ -178,21 +201,23 @@ impl World {
         }
     }
 
-    async fn accept(&mut self, key: Option<u8>, body: u8, is_retry: bool, now: Timestamp) {
+    async fn accept(&mut self, new: New, now: Timestamp) {
         let number = self.reference.next_call();
-        let new = NewDeferral {
-            item: item(&format!("body {body}")),
-            idempotency_key: key.map(|key| format!("key {key}")),
-            is_retry,
+        let call = NewDeferral {
+            item: item(&format!("body {}", new.body)),
+            group: new.group.map(name),
+            idempotency_key: new.key.map(|key| format!("key {key}")),
+            is_retry: new.is_retry,
             accepted_at: now,
             ..call(number)
         };
-        let accepted = match self.db.store.accept(new).await.unwrap() {
-            Accepted::Fresh => Some(number),
-            Accepted::Existing(id) => Some(id.0.as_u128()),
-            Accepted::KeyTaken | Accepted::GroupClosed => None,
+        let answered = match self.db.store.accept(call).await.unwrap() {
+            Accepted::Fresh => Answered::Number(number),
+            Accepted::Existing(id) => Answered::Number(id.0.as_u128()),
+            Accepted::KeyTaken => Answered::KeyTaken,
+            Accepted::GroupClosed => Answered::GroupClosed,
         };
-        assert_eq!(accepted, self.reference.accept(number, key, body, is_retry, now));
+        assert_eq!(answered, self.reference.accept(number, new, now));
     }
 
     async fn settle(&mut self, batch: usize, verdicts: &[(usize, Word)], now: Timestamp) {
@@ -232,13 +257,33 @@ impl World {
                 members: members.into_iter().map(|member| member.id.0.as_u128()).collect(),
             });
         }
+        let lines = store.feed(&Scope::All, Position::START, 1_000).await.unwrap();
+        // Places are given out one after the other.
+        assert!(lines.iter().map(|line| line.position.0).eq(1..=lines.len() as i64), "{lines:?}");
+        let mut groups = Vec::new();
+        for group in 0..GROUPS {
+            let found = store.groups(&name(group), &Scope::All).await.unwrap().pop();
+            groups.extend(found.map(|found| SeenGroup {
+                name: group,
+                state: found.state,
+                expect: found.expect,
+                members: found.counts.total(),
+                open: found.counts.0[..3].iter().sum(),
+            }));
+        }
         Picture {
+            feed: lines.into_iter().map(|line| line.deferral_id.0.as_u128()).collect(),
+            groups,
             calls: calls.collect(),
             batches,
             queued: store.queue_depth().await.unwrap().0.get("tenant").map_or(0, |calls| *calls as usize),
             tries: self.db.raw.count("attempt").await as usize,
         }
     }
+}
+
+fn name(group: u8) -> String {
+    format!("g{group}")
 }
 
 impl Word {

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use offpeak::clock::Timestamp;
 use offpeak::domain::batch::BatchState;
+use offpeak::domain::callback::Callback;
 use offpeak::domain::deferral::Answer;
-use offpeak::store::{Accepted, Filter, NewDeferral, PageCursor, Scope, Store};
+use offpeak::domain::delivery::DeliveryState;
+use offpeak::store::{Accepted, DeliveryFilter, Filter, NewDeferral, Next, PageCursor, Scope, Store, Tried};
 use sqlx::{AssertSqlSafe, Row as _};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -22,7 +24,8 @@ on_both_engines! {
     every_statement_finds_its_rows_by_an_index,
 }
 
-/// 20,000 deferrals of another tenant and 2,000 batches, all of them done long ago; a second apart.
+/// 20,000 deferrals of another tenant and 2,000 batches, all of them done long ago; a second apart. And 10,000 closed
+/// groups, each of which waits for its one member.
 const HISTORY_SQLITE: &str = "
     insert into deferral (id, tenant, state, model, body_hash, body_bytes, accepted_at, deadline_at, queued_at,
         batch_id, attempts, completed_at, served_by)
@@ -39,7 +42,22 @@ const HISTORY_SQLITE: &str = "
     insert into batch (id, lane_id, tenant, state, provider_id, item_count, item_bytes, built_at, sent_at, due_at, fence)
     with recursive number (n) as (select 1 union all select n + 1 from number where n < 2000)
     select randomblob(16), randomblob(16), 'big', 'ingested', 'msgbatch_old_' || n, 10, 20000, 1700000000000,
-        1700000000000, 1700000000000, 1 from number";
+        1700000000000, 1700000000000, 1 from number;
+    insert into feed (position, deferral_id, tenant, group_name, settled_at)
+    select row_number() over (order by completed_at), id, tenant, 'old', completed_at from deferral;
+    update counter set value = 20000;
+    insert into delivery (id, tenant, event, receiver, deferral_id, state, attempts, due_at, fence, created_at, ended_at)
+    select id, tenant, 'deferral.succeeded', 'old', id, 'delivered', 1, completed_at, 1, completed_at, completed_at
+    from deferral;
+    insert into delivery_attempt (delivery_id, number, status, started_at, duration_ms)
+    select id, 1, 200, ended_at, 9 from delivery;
+    insert into deferral (id, tenant, lane_id, state, model, body_hash, body_bytes, accepted_at, deadline_at, queued_at,
+        attempts, rescue_due_at, group_name)
+    with recursive number (n) as (select 1 union all select n + 1 from number where n < 10000)
+    select randomblob(16), 'big', randomblob(16), 'rescuing', 'm', randomblob(32), 2000, 1700000000000,
+        1900000000000, 1700000000000, 1, 1900000000000, 'waiting' || n from number;
+    insert into deferral_group (tenant, name, state, members, opened_at, closed_at)
+    select tenant, group_name, 'closed', 1, accepted_at, accepted_at from deferral where group_name is not null";
 
 const HISTORY_POSTGRES: &str = "
     insert into deferral (id, tenant, state, model, body_hash, body_bytes, accepted_at, deadline_at, queued_at,
@@ -58,13 +76,39 @@ const HISTORY_POSTGRES: &str = "
     select gen_random_uuid(), gen_random_uuid(), 'big', 'ingested', 'msgbatch_old_' || n, 10, 20000,
         to_timestamp(1700000000), to_timestamp(1700000000), to_timestamp(1700000000), 1
     from generate_series(1, 2000) as n;
+    insert into feed (position, deferral_id, tenant, group_name, settled_at)
+    select row_number() over (order by completed_at), id, tenant, 'old', completed_at from deferral;
+    update counter set value = 20000;
+    insert into delivery (id, tenant, event, receiver, deferral_id, state, attempts, due_at, fence, created_at, ended_at)
+    select id, tenant, 'deferral.succeeded', 'old', id, 'delivered', 1, completed_at, 1, completed_at, completed_at
+    from deferral;
+    insert into delivery_attempt (delivery_id, number, status, started_at, duration_ms)
+    select id, 1, 200, ended_at, 9 from delivery;
+    insert into deferral (id, tenant, lane_id, state, model, body_hash, body_bytes, accepted_at, deadline_at, queued_at,
+        attempts, rescue_due_at, group_name)
+    select gen_random_uuid(), 'big', gen_random_uuid(), 'rescuing', 'm', sha256(n::text::bytea), 2000,
+        to_timestamp(1700000000), to_timestamp(1900000000), to_timestamp(1700000000), 1, to_timestamp(1900000000),
+        'waiting' || n from generate_series(1, 10000) as n;
+    insert into deferral_group (tenant, name, state, members, opened_at, closed_at)
+    select tenant, group_name, 'closed', 1, accepted_at, accepted_at from deferral where group_name is not null;
     analyze";
 
 /// Tables that grow with every call; the others stay small.
-const LARGE: [&str; 6] = ["deferral", "batch", "payload", "outcome", "attempt", "entry"];
+const LARGE: [&str; 10] = [
+    "deferral",
+    "batch",
+    "payload",
+    "outcome",
+    "attempt",
+    "entry",
+    "feed",
+    "deferral_group",
+    "delivery",
+    "delivery_attempt",
+];
 
 /// Indexes that hold only what is open, so that reading one from end to end is fine.
-const OF_OPEN_ROWS: [&str; 4] = ["deferral_queued", "deferral_batched", "deferral_open", "batch_lane"];
+const OF_OPEN_ROWS: [&str; 5] = ["deferral_queued", "deferral_batched", "deferral_open", "batch_lane", "delivery_due"];
 
 async fn every_statement_finds_its_rows_by_an_index(db: Fixture) {
     if !is_alone() {
@@ -80,7 +124,9 @@ async fn every_statement_finds_its_rows_by_an_index(db: Fixture) {
     heard();
     queue_and_batches(&ear).await;
     results(&ear).await;
+    feed_and_groups(&ear).await;
     callers_and_retention(&ear).await;
+    deliveries(&ear).await;
 }
 
 async fn queue_and_batches(ear: &Overhearing) {
@@ -143,6 +189,46 @@ async fn results(ear: &Overhearing) {
     ear.expect("settling", "deferral_pkey|sqlite_autoindex_deferral_1").await;
 }
 
+async fn feed_and_groups(ear: &Overhearing) {
+    let (store, later) = (&ear.store, NOW.plus(LEASE));
+    let grouped = |number| NewDeferral { group: Some(format!("g{}", number % 3)), ..call(number) };
+    for number in 400..409 {
+        assert_eq!(store.accept(grouped(number)).await.unwrap(), Accepted::Fresh);
+    }
+    // SQLite says nothing of how it finds a conflict.
+    ear.expect("joining a group", "deferral_group_pkey|on conflict (name, tenant)").await;
+    let close = async |expect| store.close_group("tenant", "g0", expect, None, later).await.unwrap();
+    close(Some(9)).await;
+    ear.expect("closing a group", "deferral_group_pkey|sqlite_autoindex_deferral_group_1").await;
+    for number in 400..408 {
+        let answer = Answer::canceled(id(number));
+        store.cancel(id(number), &Scope::All, &answer, later).await.unwrap().expect("a deferral");
+    }
+    ear.expect("completing", "deferral_pkey|sqlite_autoindex_deferral_1").await;
+    close(Some(3)).await;
+    ear.expect("closing a group whose members are final", "deferral_open_members").await;
+    close(None).await;
+    assert_eq!(store.announce_groups(later).await.unwrap(), (0, false));
+    ear.expect("searching for groups", "feed_grouped").await;
+    store.cancel(id(408), &Scope::All, &Answer::canceled(id(408)), later).await.unwrap();
+    heard();
+    assert_eq!(store.announce_groups(later).await.unwrap(), (1, false));
+    ear.expect("announcing groups", "deferral_group_pkey|sqlite_autoindex_deferral_group_1").await;
+
+    let position = offpeak::store::Position;
+    for scope in [Scope::Tenant("tenant".to_owned()), Scope::All] {
+        store.groups("g0", &scope).await.unwrap();
+        ear.expect("a group", "deferral_members").await;
+        store.feed(&scope, position(19_990), 100).await.unwrap();
+        ear.expect("lines of the feed", "feed_tenant|feed_pkey|feed USING INTEGER PRIMARY KEY").await;
+        let last = store.feed_reach(&scope, position(0), 30_000).await.unwrap().expect("lines");
+        ear.expect("the reach of lines", "feed_tenant|feed_pkey|feed USING INTEGER PRIMARY KEY").await;
+        // What is older is not real enough to be shown.
+        assert_eq!(store.feed_page(&scope, position(20_000), last).await.unwrap().lines.len(), 18);
+        ear.expect("a page of the feed", "feed_tenant|feed_pkey|feed USING INTEGER PRIMARY KEY").await;
+    }
+}
+
 async fn callers_and_retention(ear: &Overhearing) {
     let (store, scope) = (&ear.store, Scope::Tenant("tenant".to_owned()));
     let grouped = Filter { group: Some("none".to_owned()), ..Filter::default() };
@@ -160,8 +246,60 @@ async fn callers_and_retention(ear: &Overhearing) {
     let before = Timestamp::from_millis(1_700_000_011_000);
     assert_eq!(store.forget_deferrals(before, 100).await.unwrap(), 10);
     ear.expect("forgetting deferrals", "deferral_completed").await;
+    // Ten lines are old enough, and as many deliveries with their attempts; the groups wait, and so stay.
+    assert_eq!(store.forget_handed_over(before, 100).await.unwrap(), 30);
+    ear.expect("forgetting what was handed over", "feed_pkey|feed USING INTEGER PRIMARY KEY").await;
     assert_eq!(store.forget_lanes(NOW.plus(Duration::from_secs(86_400))).await.unwrap(), 0);
     ear.expect("forgetting lanes", "deferral_open").await;
+}
+
+/// 300 webhooks are due at three receivers, behind a long history of those that were taken.
+async fn deliveries(ear: &Overhearing) {
+    let (store, later) = (&ear.store, NOW.plus(LEASE));
+    for number in 1_001..=1_300 {
+        let receiver = Callback::receiver(["a", "b", "c"][number as usize % 3]);
+        ear.db.accept([NewDeferral { callback: Some(receiver), ..call(number) }]).await;
+        let canceled = Answer::canceled(id(number));
+        store.cancel(id(number), &Scope::All, &canceled, later).await.unwrap().expect("a deferral");
+    }
+    if matches!(ear.db.raw, Raw::Postgres(_)) {
+        ear.db.raw.run("analyze").await;
+    }
+    heard();
+    let receivers = store.waiting_receivers("", later, 500).await.unwrap();
+    assert_eq!(receivers.len(), 3);
+    ear.expect("who waits", "delivery_due").await;
+    let wanted: Vec<_> = receivers.into_iter().map(|waiting| (waiting.receiver, 2)).collect();
+    let claimed = store.claim_deliveries(&wanted, later, LEASE).await.unwrap();
+    assert_eq!(claimed.len(), 6);
+    ear.expect("claiming deliveries", "delivery_due").await;
+    let tried = Tried { status: Some(200), failure: None, started_at: later, duration: LEASE };
+    for one in &claimed {
+        assert!(store.delivery_tried(one, tried, Next::Delivered, later).await.unwrap());
+    }
+    ear.expect("noting an attempt", "delivery_attempt_pkey|sqlite_autoindex_delivery_attempt_1").await;
+    store.delivery_counts().await.unwrap();
+    ear.expect("counting deliveries", "delivery_due|delivery_state").await;
+
+    let (state, receiver) = (Some(DeliveryState::Due), Some("a".to_owned()));
+    for (filter, index) in [
+        (DeliveryFilter::default(), "delivery_pkey|sqlite_autoindex_delivery_1"),
+        (DeliveryFilter { state, ..DeliveryFilter::default() }, "delivery_state"),
+        (DeliveryFilter { receiver: receiver.clone(), ..DeliveryFilter::default() }, "delivery_receiver"),
+        (
+            DeliveryFilter { state, receiver, ..DeliveryFilter::default() },
+            "delivery_receiver|delivery_state|delivery_due",
+        ),
+    ] {
+        assert_eq!(store.deliveries(&filter, 20).await.unwrap().len(), 20, "{filter:?}");
+        ear.expect("a page of deliveries", index).await;
+    }
+    store.delivery_history(claimed[0].id).await.unwrap();
+    store.replay_delivery(claimed[0].id, later).await.unwrap().expect("a delivery");
+    ear.expect("one delivery", "delivery_pkey|sqlite_autoindex_delivery_1").await;
+    let before = Timestamp::from_millis(1_700_000_021_000);
+    assert!(store.forget_handed_over(before, 100).await.unwrap() > 0);
+    ear.expect("forgetting deliveries", "delivery_ended").await;
 }
 
 /// A store whose statements are overheard.
@@ -204,7 +342,7 @@ fn reads_all(line: &str, table: &str) -> bool {
 }
 
 fn is_statement(text: &str) -> bool {
-    ["select", "insert", "update", "delete"].iter().any(|verb| text.trim_start().starts_with(verb))
+    ["select", "insert", "update", "delete", "with"].iter().any(|verb| text.trim_start().starts_with(verb))
 }
 
 /// What sqlx has told since it was last asked.

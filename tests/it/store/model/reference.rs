@@ -1,4 +1,4 @@
-//! What the store should be, in the plainest words: two maps and loops over them.
+//! What the store should be, in the plainest words: three maps, a list, and loops over them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -6,8 +6,9 @@ use std::time::Duration;
 use offpeak::clock::Timestamp;
 use offpeak::domain::batch::BatchState;
 use offpeak::domain::deferral::State;
+use offpeak::domain::group::GroupState;
 
-use super::Word;
+use super::{New, Word};
 use crate::it::store::fixture::provider_id;
 use crate::it::store::transitions::Move;
 
@@ -17,6 +18,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 struct Call {
     key: Option<u8>,
     body: u8,
+    group: Option<u8>,
     state: State,
     queued_at: Timestamp,
     batch: Option<u128>,
@@ -31,6 +33,23 @@ struct Batch {
     due: Timestamp,
     item_count: usize,
     is_submitted: bool,
+}
+
+#[derive(Debug)]
+struct Group {
+    state: GroupState,
+    expect: Option<u64>,
+}
+
+/// What becomes of a call that is to be accepted.
+#[derive(Debug, PartialEq)]
+pub(super) enum Answered {
+    /// With the ticket of this call.
+    Number(u128),
+    /// Its key is taken.
+    KeyTaken,
+    /// Its group takes no more.
+    GroupClosed,
 }
 
 /// A call as the store shows it.
@@ -56,18 +75,33 @@ pub(super) struct SeenBatch {
     pub(super) members: Vec<u128>,
 }
 
+/// A group as the store shows it.
+#[derive(Debug, PartialEq)]
+pub(super) struct SeenGroup {
+    pub(super) name: u8,
+    pub(super) state: GroupState,
+    pub(super) expect: Option<u64>,
+    pub(super) members: u64,
+    pub(super) open: u64,
+}
+
 /// All that can be seen, in the order of numbers.
 #[derive(Debug, PartialEq)]
 pub(super) struct Picture {
+    /// Final calls, in the order in which they became so.
+    pub(super) feed: Vec<u128>,
+    pub(super) groups: Vec<SeenGroup>,
     pub(super) calls: Vec<SeenCall>,
     pub(super) batches: Vec<SeenBatch>,
     pub(super) queued: usize,
     pub(super) tries: usize,
 }
 
-/// Calls and batches by their numbers.
+/// Calls and batches by their numbers, groups by their names.
 #[derive(Debug, Default)]
 pub(super) struct Reference {
+    feed: Vec<u128>,
+    groups: BTreeMap<u8, Group>,
     calls: BTreeMap<u128, Call>,
     batches: BTreeMap<u128, Batch>,
     calls_made: u128,
@@ -90,17 +124,10 @@ impl Reference {
         self.calls.keys().copied().collect()
     }
 
-    /// Whose number the caller gets; `None` if the key is taken.
-    pub(super) fn accept(
-        &mut self,
-        number: u128,
-        key: Option<u8>,
-        body: u8,
-        is_retry: bool,
-        now: Timestamp,
-    ) -> Option<u128> {
+    pub(super) fn accept(&mut self, number: u128, new: New, now: Timestamp) -> Answered {
+        let New { key, body, group, is_retry } = new;
         if let Some((holder, call)) = self.calls.iter().find(|(_, call)| key.is_some() && call.key == key) {
-            return (call.body == body).then_some(*holder);
+            return if call.body == body { Answered::Number(*holder) } else { Answered::KeyTaken };
         }
         if key.is_none() && is_retry {
             let attaches = |call: &Call| {
@@ -108,12 +135,20 @@ impl Reference {
                 call.body == body && call.state != State::Canceled && is_recent
             };
             if let Some((twin, _)) = self.calls.iter().rev().find(|(_, call)| attaches(call)) {
-                return Some(*twin);
+                return Answered::Number(*twin);
+            }
+        }
+        if let Some(name) = group {
+            let members = self.members_of(name).count() as u64;
+            let group = self.groups.entry(name).or_insert(Group { state: GroupState::Open, expect: None });
+            if group.state != GroupState::Open && members >= group.expect.unwrap_or(0) {
+                return Answered::GroupClosed;
             }
         }
         let call = Call {
             key,
             body,
+            group,
             state: State::Queued,
             queued_at: now,
             batch: None,
@@ -122,7 +157,47 @@ impl Reference {
             completed_at: None,
         };
         self.calls.insert(number, call);
-        Some(number)
+        Answered::Number(number)
+    }
+
+    /// Whether the group is closed then; not if there is none, or it has more members than are expected.
+    pub(super) fn close(&mut self, name: u8, expect: Option<u64>) -> bool {
+        let members = self.members_of(name).count() as u64;
+        if expect.is_some_and(|expect| expect < members) {
+            return false;
+        }
+        if expect.is_some() {
+            self.groups.entry(name).or_insert(Group { state: GroupState::Open, expect: None });
+        }
+        let Some(group) = self.groups.get_mut(&name) else { return false };
+        if group.state != GroupState::Announced {
+            (group.state, group.expect) = (GroupState::Closed, expect.or(group.expect));
+        }
+        if self.is_complete(name) {
+            self.announce(name);
+        }
+        true
+    }
+
+    /// Announces whatever is complete; how many groups that were.
+    pub(super) fn announce_all(&mut self) -> u32 {
+        let complete: Vec<u8> = self.groups.keys().copied().filter(|name| self.is_complete(*name)).collect();
+        complete.iter().for_each(|name| self.announce(*name));
+        complete.len() as u32
+    }
+
+    fn announce(&mut self, name: u8) {
+        self.groups.get_mut(&name).expect("a group").state = GroupState::Announced;
+    }
+
+    fn is_complete(&self, name: u8) -> bool {
+        let group = &self.groups[&name];
+        let all_are_there = self.members_of(name).count() as u64 >= group.expect.unwrap_or(0);
+        group.state == GroupState::Closed && all_are_there && self.members_of(name).all(|call| call.state.is_final())
+    }
+
+    fn members_of(&self, name: u8) -> impl Iterator<Item = &Call> {
+        self.calls.values().filter(move |call| call.group == Some(name))
     }
 
     pub(super) fn build(&mut self, number: u128, requests: usize, now: Timestamp, due: Timestamp) -> Option<usize> {
@@ -219,6 +294,7 @@ impl Reference {
             }
         }
         fresh.sort_unstable();
+        self.feed.extend(&fresh);
         fresh
     }
 
@@ -231,6 +307,7 @@ impl Reference {
         if call.state == State::Queued {
             (call.state, call.completed_at) = (State::Canceled, Some(now));
             call.cancel_requested = true;
+            self.feed.push(number);
         }
         if call.state == State::Batched {
             call.cancel_requested = true;
@@ -255,7 +332,16 @@ impl Reference {
             item_count: batch.item_count,
             members: self.members(*number),
         });
+        let groups = self.groups.iter().map(|(name, group)| SeenGroup {
+            name: *name,
+            state: group.state,
+            expect: group.expect,
+            members: self.members_of(*name).count() as u64,
+            open: self.members_of(*name).filter(|call| !call.state.is_final()).count() as u64,
+        });
         Picture {
+            feed: self.feed.clone(),
+            groups: groups.collect(),
             calls: calls.collect(),
             batches: batches.collect(),
             queued: self.calls.values().filter(|call| call.state == State::Queued).count(),

@@ -1,4 +1,5 @@
-//! `make bench`: how fast and how large the batch engine is, beside what the bare database does in the same run.
+//! `make bench`: how fast and how large Offpeak is, beside what is best at the same in the same run: nginx on the live path,
+//! the bare database on the durable one.
 //!
 //! Every row of the table is a [`comparison::Comparison`]: the first contender is the reference, the others are shown as ratios
 //! to it. A new row is a function that notes one figure of each contender per round, and a line in [`run`].
@@ -12,6 +13,7 @@ mod database;
 mod fixture;
 mod flush;
 mod ingest;
+mod live;
 mod memory;
 mod ours;
 mod sink;
@@ -24,7 +26,7 @@ use clap::Parser;
 use comparison::Report;
 use database::{Databases, Kind};
 
-/// Measures the batch engine beside the bare database.
+/// Measures Offpeak beside the best at each thing.
 #[derive(Parser)]
 pub(crate) struct Options {
     /// Writes all figures to this file, as JSON.
@@ -45,14 +47,21 @@ pub(crate) struct Options {
     /// What `cargo bench` passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
-    /// Set for the process whose memory is measured: what it does, on which store, with which upstream.
+    /// Set for a process that is started only to be measured, or to measure: what it does, and with what.
     #[arg(long, hide = true, num_args = 3)]
     child: Option<Vec<String>>,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let outcome = tokio::runtime::Builder::new_multi_thread()
+    // Those that share a core have one thread.
+    let shares_a_core = matches!(options.child.as_deref(), Some([job, ..]) if job == "load" || job == "upstream");
+    let mut builder = if shares_a_core {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    let outcome = builder
         .enable_all()
         .build()
         .context("starting the runtime")
@@ -68,10 +77,15 @@ fn main() -> ExitCode {
 
 async fn run(options: &Options) -> anyhow::Result<()> {
     if let Some([job, store, upstream]) = options.child.as_deref() {
-        return memory::child(job, store, upstream).await;
+        return match job.as_str() {
+            "load" => live::load_child(store, upstream).await,
+            "upstream" => live::upstream_child().await,
+            _ => memory::child(job, store, upstream).await,
+        };
     }
-    let databases = Databases::start().await?;
     let mut report = Report::new(options.only.clone());
+    live::measure(options, &mut report).await?;
+    let databases = Databases::start().await?;
     for kind in [Kind::Postgres, Kind::Sqlite] {
         let bench = Bench { options, databases: &databases, kind };
         accept::measure(&bench, &mut report).await?;

@@ -9,6 +9,8 @@ use serde_json::json;
 pub(crate) enum Unit {
     /// A time: less is better.
     Seconds,
+    /// A short time: less is better.
+    Microseconds,
     /// So many in a second: more is better, so that the ratio is turned around.
     PerSecond,
     /// Memory, of which the difference to the first contender counts.
@@ -50,7 +52,7 @@ impl Comparison {
     fn against_reference(&self, figures: &[f64]) -> f64 {
         let (own, reference) = (median(figures), self.contenders.first().map_or(0.0, |(_, first)| median(first)));
         match self.unit {
-            Unit::Seconds => own / reference,
+            Unit::Seconds | Unit::Microseconds => own / reference,
             Unit::PerSecond => reference / own,
             Unit::Megabytes => own - reference,
         }
@@ -61,7 +63,7 @@ impl Comparison {
         for (name, figures) in &self.contenders {
             let (least, most) = figures.iter().fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(*x), b.max(*x)));
             let against = self.against_reference(figures);
-            let verdict = match self.limit.filter(|_| *name == OFFPEAK) {
+            let verdict = match self.limit.filter(|_| name.starts_with(OFFPEAK)) {
                 Some(limit) if against <= limit => format!("  (at most {limit})"),
                 Some(limit) => format!("  OVER (at most {limit})"),
                 None => String::new(),
@@ -77,6 +79,7 @@ impl Comparison {
     fn show(&self, figure: f64) -> String {
         match self.unit {
             Unit::Seconds => format!("{figure:.3} s"),
+            Unit::Microseconds => format!("{figure:.1} us"),
             Unit::PerSecond => format!("{figure:.0}/s"),
             Unit::Megabytes => format!("{figure:.1} MB"),
         }
@@ -85,6 +88,7 @@ impl Comparison {
     fn json(&self) -> serde_json::Value {
         let unit = match self.unit {
             Unit::Seconds => "seconds",
+            Unit::Microseconds => "microseconds",
             Unit::PerSecond => "per_second",
             Unit::Megabytes => "megabytes",
         };
@@ -100,7 +104,7 @@ impl Comparison {
     }
 }
 
-/// The name of the contender that a limit holds for.
+/// What the names of contenders begin with for whom a limit holds.
 pub(crate) const OFFPEAK: &str = "offpeak";
 
 /// All rows; each is printed as soon as it is complete.

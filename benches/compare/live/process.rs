@@ -1,0 +1,177 @@
+//! The processes that are measured, each on a core of its own, and what the kernel says of them.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use tempfile::TempDir;
+
+use super::upstream;
+
+/// The proxy has the second core to itself; the load and the upstream share the first.
+const LOAD_CORE: &str = "0";
+const PROXY_CORE: &str = "1";
+
+/// The program, built as it is released.
+const OFFPEAK: &str = env!("CARGO_BIN_EXE_offpeak");
+
+/// 32 bytes in base64.
+const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+/// What takes longer to start does not start.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// The reference's configuration, with places for what differs from run to run.
+const NGINX_CONF: &str = include_str!("nginx.conf");
+
+pub(crate) fn is_installed(program: &str) -> bool {
+    find(program).is_some()
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    places.map(|place: PathBuf| place.join(program)).find(|program| program.is_file())
+}
+
+/// This program as a child that does something else, on the load's core.
+pub(crate) fn this_program<const N: usize>(job: [&str; N]) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", LOAD_CORE]).arg(std::env::current_exe().unwrap_or_default()).arg("--child").args(job);
+    command.stderr(Stdio::inherit());
+    command
+}
+
+/// A running upstream; killed when dropped.
+pub(crate) struct Upstream {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Upstream {
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        let mut child = this_program(["upstream", "-", "-"]).stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
+        let address = upstream::parse(&line).context("it does not say where it listens")?;
+        Ok(Self { child, address })
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Who stands between the load and the upstream; killed when dropped.
+pub(crate) struct Proxy {
+    child: Option<Child>,
+    address: SocketAddr,
+    _folder: Option<TempDir>,
+}
+
+impl Proxy {
+    /// Nobody.
+    pub(crate) fn none(upstream: &Upstream) -> Self {
+        Self { child: None, address: upstream.address, _folder: None }
+    }
+
+    pub(crate) fn nginx(upstream: &Upstream) -> anyhow::Result<Self> {
+        let (folder, address) = (TempDir::new()?, free_address()?);
+        let conf = NGINX_CONF
+            .replace("FOLDER", &folder.path().display().to_string())
+            .replace("UPSTREAM", &upstream.address.to_string())
+            .replace("LISTEN", &address.to_string());
+        let path = folder.path().join("nginx.conf");
+        std::fs::write(&path, conf)?;
+        let mut command = on_proxy_core(&find("nginx").context("nginx is not installed")?);
+        command.arg("-p").arg(folder.path()).arg("-c").arg(&path);
+        Self::start(command, address, folder)
+    }
+
+    /// The program as users run it, with its store and its workers.
+    pub(crate) fn offpeak(upstream: &Upstream) -> anyhow::Result<Self> {
+        Self::serve(on_proxy_core(Path::new(OFFPEAK)), &[("UPSTREAM__URL", &format!("http://{}", upstream.address))])
+    }
+
+    /// The same on both cores, with this store and nobody to send batches to.
+    pub(crate) fn accepting(store: &str) -> anyhow::Result<Self> {
+        let settings = [("STORE__URL", store), ("STORE__MASTER_KEY", MASTER_KEY), ("BATCH__LINGER", "1d")];
+        Self::serve(Command::new(OFFPEAK), &settings)
+    }
+
+    fn serve(mut command: Command, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let (folder, address) = (TempDir::new()?, free_address()?);
+        command.arg("serve").current_dir(folder.path()).env_clear();
+        let usual =
+            [("GATEWAY__LISTEN", &*address.to_string()), ("ADMIN__LISTEN", "127.0.0.1:0"), ("TELEMETRY__LOG", "error")];
+        for (name, value) in usual.iter().chain(settings) {
+            command.env(format!("OFFPEAK__{name}"), value);
+        }
+        Self::start(command, address, folder)
+    }
+
+    fn start(mut command: Command, address: SocketAddr, folder: TempDir) -> anyhow::Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let proxy = Self { child: Some(command.spawn()?), address, _folder: Some(folder) };
+        let begin = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            ensure!(begin.elapsed() < START_LIMIT, "a proxy does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(proxy)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process, if there is one. `taskset` becomes what it starts.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn on_proxy_core(program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", PROXY_CORE]).arg(program);
+    command
+}
+
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// What a process has taken of the processor so far, in microseconds.
+pub(crate) fn cpu_micros(pid: u32) -> anyhow::Result<f64> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?;
+    let mut nanos = 0.0;
+    for task in tasks {
+        // How long it ran, to the nanosecond; a thread may end meanwhile.
+        let Ok(schedule) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        nanos += schedule.split(' ').next().context("no figure")?.parse::<f64>()?;
+    }
+    Ok(nanos / 1_000.0)
+}
+
+/// What a process holds in memory, in megabytes.
+pub(crate) fn resident_megabytes(pid: Option<u32>) -> anyhow::Result<f64> {
+    let pid = pid.context("there is no process")?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no such figure")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1_024.0 / 1_000_000.0)
+}
