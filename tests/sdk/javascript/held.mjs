@@ -12,7 +12,9 @@ export const SILENT = { headers: { 'x-defer': 'batch', 'x-defer-wait': '4s' } };
 export async function created(messages, prompt) {
   const call = messages.create(prompt, UNTIL_DEADLINE);
   const response = await call.asResponse();
-  return { message: await call, text: await response.clone().text(), id: response.headers.get('x-defer-id') };
+  // A copy, since the SDK reads it too.
+  const [text, message] = await Promise.all([response.clone().text(), call]);
+  return { message, text, id: response.headers.get('x-defer-id') };
 }
 
 /** A held call that streams: what the SDK rebuilt from the events, and the deferral's id. */
