@@ -118,7 +118,12 @@ pub(super) fn text(seed: &str, length: u64, asks: &impl Fn(&str) -> bool) -> Blo
     } else {
         words(seed, length)
     };
-    Block::Text { text, citations: asks("citations").then(|| vec![citation(0), citation(8)]) }
+    let citations = match () {
+        () if asks("citations") => Some(Some(vec![citation(0), citation(8)])),
+        () if asks("unknown-block") => Some(None),
+        () => None,
+    };
+    Block::Text { text, citations }
 }
 
 /// A call of the caller's tool, without input or with some.

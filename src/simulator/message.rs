@@ -32,7 +32,12 @@ pub(super) struct Message {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Block {
     /// Words, with their sources.
-    Text { text: String, citations: Option<Vec<Box<RawValue>>> },
+    Text {
+        text: String,
+        /// Absent, null or a list: the provider writes any of them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        citations: Option<Option<Vec<Box<RawValue>>>>,
+    },
     /// What the model thought.
     Thinking { thinking: String, signature: String },
     /// A tool to be run by the caller.

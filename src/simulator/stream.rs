@@ -72,8 +72,10 @@ fn end(message: &Message) -> String {
 fn parts(block: &Block) -> (String, Vec<String>) {
     match block {
         Block::Text { text, citations } => {
-            let empty = Block::Text { text: String::new(), citations: citations.as_ref().map(|_| Vec::new()) };
-            let cited = citations.iter().flatten().map(|citation| delta("citations_delta", "citation", citation));
+            let none_yet = citations.as_ref().map(|given| given.as_ref().map(|_| Vec::new()));
+            let empty = Block::Text { text: String::new(), citations: none_yet };
+            let cited =
+                citations.iter().flatten().flatten().map(|citation| delta("citations_delta", "citation", citation));
             let said = pieces(text).into_iter().map(|piece| delta("text_delta", "text", piece));
             (json(&empty), cited.chain(said).collect())
         }
