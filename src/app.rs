@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -115,9 +116,9 @@ impl App {
                 nudges.settled.clone(),
                 nudges.rescue.clone(),
             ),
-            announce: Announce::new(store.clone(), clock.clone(), nudges.settled.deliver.clone()),
-            hold: Hold::new(store.clone(), settings.hold, metrics.clone()),
+            hold: Hold::new(store.clone(), settings.hold, metrics.clone(), Handle::current()),
             departures: departures.clone(),
+            announce: Announce::new(store.clone(), clock.clone(), nudges.settled.deliver.clone()),
             deliver: Deliver::new(
                 store.clone(),
                 clock.clone(),
@@ -190,9 +191,9 @@ impl App {
         let _ = tokio::time::timeout(grace + Duration::from_secs(1), self.doors.wait()).await;
         self.rooms.intake.drain().await;
         self.supervisor.drain().await;
+        self.crew.deliver.drain().await;
         // Those who were cut off will try elsewhere. Where the store is gone a retry attaches to one of them all the same.
         while self.crew.departures.write().await.unwrap_or(false) {}
-        self.crew.deliver.drain().await;
         self.store.close().await;
     }
 

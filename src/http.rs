@@ -15,6 +15,7 @@ mod health;
 mod held;
 pub mod listen;
 mod messages;
+mod protocols;
 mod query;
 mod settings;
 mod socket;

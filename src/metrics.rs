@@ -16,12 +16,15 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 /// What is counted as it happens. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub struct Metrics(Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
     calls: Family<Labels<2>, Counter>,
     held: Family<Labels<1>, Gauge>,
     holds: Family<Labels<2>, Counter>,
     webhook_attempts: Family<Labels<1>, Counter>,
-    registry: Arc<Registry>,
+    registry: Registry,
 }
 
 /// What is measured when somebody asks.
@@ -61,30 +64,30 @@ impl Default for Metrics {
         let webhook_attempts = Family::default();
         let help = "Attempts to send a webhook, by what came of them";
         registry.register("webhook_attempts", help, webhook_attempts.clone());
-        Self { calls, held, holds, webhook_attempts, registry: registry.into() }
+        Self(Arc::new(Counted { calls, held, holds, webhook_attempts, registry }))
     }
 }
 
 impl Metrics {
     /// A call was decided over: `live`, `deferred` or `refused`, and why in a word.
     pub fn decided(&self, decision: &'static str, reason: &'static str) {
-        self.calls.get_or_create(&Labels([("decision", decision), ("reason", reason)])).inc();
+        self.0.calls.get_or_create(&Labels([("decision", decision), ("reason", reason)])).inc();
     }
 
     /// A caller waits on its connection, for `json` or `events`.
     pub fn hold_began(&self, form: &'static str) {
-        self.held.get_or_create(&Labels([("form", form)])).inc();
+        self.0.held.get_or_create(&Labels([("form", form)])).inc();
     }
 
     /// It waits no longer.
     pub fn hold_ended(&self, form: &'static str, end: &'static str) {
-        self.held.get_or_create(&Labels([("form", form)])).dec();
-        self.holds.get_or_create(&Labels([("form", form), ("end", end)])).inc();
+        self.0.held.get_or_create(&Labels([("form", form)])).dec();
+        self.0.holds.get_or_create(&Labels([("form", form), ("end", end)])).inc();
     }
 
     /// It was tried to send a webhook: what came of it, in a word.
     pub fn webhook_attempted(&self, outcome: &'static str) {
-        self.webhook_attempts.get_or_create(&Labels([("outcome", outcome)])).inc();
+        self.0.webhook_attempts.get_or_create(&Labels([("outcome", outcome)])).inc();
     }
 
     /// All of it in the OpenMetrics text format, which Prometheus reads.
@@ -96,7 +99,7 @@ impl Metrics {
         let _ = encode(&mut text, &moment);
         let counted_from = text.trim_end_matches("# EOF\n").len();
         text.truncate(counted_from);
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode(&mut text, &self.0.registry);
         text
     }
 }

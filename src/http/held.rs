@@ -3,6 +3,8 @@
 mod body;
 mod events;
 
+use std::pin::Pin;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -24,37 +26,37 @@ use body::HeldBody;
 /// The header that names the deferral whose answer is held.
 const DEFERRAL_ID: HeaderName = HeaderName::from_static("x-defer-id");
 
+/// An answer that is being made; no larger than what its way needs.
+type Answering<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
+
 /// Answers a call that has been admitted: with the ticket, or with the result once it is there.
-pub(super) async fn answer(rooms: &Rooms, admitted: Admitted, interim: Option<Interim>) -> Response {
+pub(super) fn answer(rooms: &Rooms, admitted: Admitted, interim: Option<Interim>) -> Answering<'_> {
     let Admitted { deferral, wait, stream, presence } = admitted;
     let asked = Asked { wait, stream, deadline: deferral.deadline, can_interim: interim.is_some() };
     let way = Way::of(asked, rooms.hold.settings(), rooms.clock.now());
     let id = deferral.id;
-    let mut response = match way {
+    match way {
         Way::Ticket => {
             presence.served();
-            return ticket(rooms, &deferral);
+            let ticket = ticket(rooms, &deferral);
+            Box::pin(async { ticket })
         }
         Way::Events(limit) if !has_failed(&deferral) => {
             let place = rooms.hold.place(Form::Events, presence);
             let (waiting, periods) = (rooms.hold.wait(deferral, limit), &rooms.hold.settings().periods);
-            event_stream(HeldBody::kept_alive(Form::Events, id, waiting, place, periods))
+            let events = event_stream(HeldBody::kept_alive(Form::Events, id, waiting, place, periods));
+            Box::pin(async move { naming(events, id) })
         }
         Way::Silent(limit) | Way::Blanks(limit) | Way::Interim(limit) | Way::Events(limit) => {
             let held = Held { rooms, id, place: rooms.hold.place(Form::Json, presence) };
             let waiting = rooms.hold.wait(deferral, limit);
             match (way, interim) {
-                (Way::Blanks(_), _) => held.with_blanks(waiting).await,
-                (Way::Interim(_), Some(interim)) => held.with_interim(waiting, &interim).await,
-                _ => held.ended(waiting.await),
+                (Way::Blanks(_), _) => Box::pin(held.with_blanks(waiting)),
+                (Way::Interim(_), Some(interim)) => Box::pin(held.with_interim(waiting, interim)),
+                _ => Box::pin(held.in_silence(waiting)),
             }
         }
-    };
-    name_request(&mut response, id);
-    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
-        response.headers_mut().insert(DEFERRAL_ID, id);
     }
-    response
 }
 
 /// Whether there is a result already, and it is no Message: then a stream need not begin only to break off.
@@ -70,6 +72,11 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
+    /// Keeps the caller waiting with nothing.
+    async fn in_silence(self, waiting: Waiting) -> Response {
+        self.ended(waiting.await)
+    }
+
     /// Keeps the caller waiting with blanks, unless the result comes soon.
     async fn with_blanks(self, mut waiting: Waiting) -> Response {
         let periods = &self.rooms.hold.settings().periods;
@@ -78,13 +85,13 @@ impl Held<'_> {
             waited = &mut waiting => self.ended(waited),
             () = sleep(periods.silent_first) => {
                 let body = HeldBody::kept_alive(Form::Json, self.id, waiting, self.place, periods);
-                raw_json(StatusCode::OK, Body::new(body))
+                naming(raw_json(StatusCode::OK, Body::new(body)), self.id)
             }
         }
     }
 
     /// Keeps the caller waiting with interim answers.
-    async fn with_interim(self, mut waiting: Waiting, interim: &Interim) -> Response {
+    async fn with_interim(self, mut waiting: Waiting, interim: Interim) -> Response {
         loop {
             tokio::select! {
                 biased;
@@ -96,10 +103,11 @@ impl Held<'_> {
 
     /// The true answer, since nothing was sent before it.
     fn ended(mut self, waited: Waited) -> Response {
-        match waited {
+        let id = self.id;
+        let answer = match waited {
             Waited::Final(Deferral { answer: Some(Answer { status, body }), .. }) => {
                 let body = HeldBody::whole(Bytes::from(body), self.place);
-                result(self.id, status, Body::new(body))
+                result(id, status, Body::new(body))
             }
             Waited::Final(deferral) | Waited::TimeOver(deferral) | Waited::Ending(deferral) => {
                 self.place.served(End::Ticket);
@@ -107,10 +115,20 @@ impl Held<'_> {
             }
             Waited::Gone => {
                 self.place.served(End::Answer);
-                ApiError::not_found().response()
+                return ApiError::not_found().response();
             }
-        }
+        };
+        naming(answer, id)
     }
+}
+
+/// Lets an answer name the deferral.
+fn naming(mut answer: Response, id: DeferralId) -> Response {
+    name_request(&mut answer, id);
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        answer.headers_mut().insert(DEFERRAL_ID, id);
+    }
+    answer
 }
 
 fn event_stream(body: HeldBody) -> Response {

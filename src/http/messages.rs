@@ -12,10 +12,10 @@ use hyper::body::Incoming;
 
 use crate::domain::decision::Decision;
 use crate::http::error::{ApiError, DECISION};
-use crate::http::gateway::{Gateway, GatewayBody};
+use crate::http::gateway::{Answering, Gateway, GatewayBody};
 use crate::http::held;
 use crate::http::socket::Interim;
-use crate::intake::{Admitted, Intake, Refusal, Route, Terms};
+use crate::intake::{Admitted, Refusal, Route, Terms};
 
 /// A refused body is still read, within these, before it is answered: a client that is cut while it sends may never
 /// see the answer.
@@ -23,44 +23,66 @@ const DISCARD_MAX: usize = 64_000_000;
 const DISCARD_LIMIT: Duration = Duration::from_secs(10);
 
 /// Answers a call.
-pub(super) async fn call(gateway: &Gateway, request: Request<Incoming>) -> Response<GatewayBody> {
-    let (decision, mut response) = match gateway.rooms.intake.decide(request.headers()) {
-        Ok(Route::Live(reason)) => (Decision::Live(reason), gateway.relay(request).await),
-        Ok(Route::Defer(terms)) => {
-            let door = gateway.clone();
-            let (decision, response) = gateway.beside.run(async move { defer(&door, terms, request).await }).await;
-            (decision, gateway.beside.carry(response).map(Either::Right))
-        }
-        Err(refusal) => {
+pub(super) fn call(gateway: &Gateway, request: Request<Incoming>) -> Answering {
+    let gateway = gateway.clone();
+    match gateway.rooms().intake.decide(request.headers()) {
+        Ok(Route::Live(reason)) => Box::pin(async move {
+            let answer = gateway.relay(request).await;
+            decided(&gateway, &Decision::Live(reason));
+            showing(answer, &Decision::Live(reason))
+        }),
+        Ok(Route::Defer(terms)) => defer(gateway, terms, request),
+        Err(refusal) => Box::pin(async move {
             discard(request.into_body()).await;
-            let error = ApiError::from(refusal);
-            (error.decision(), error.response().map(Either::Right))
-        }
-    };
-    let (what, why) = decision.words();
-    gateway.rooms.metrics.decided(what, why);
-    if let Ok(decision) = HeaderValue::from_str(&decision.to_string()) {
-        response.headers_mut().insert(DECISION, decision);
+            refused(&gateway, refusal.into())
+        }),
     }
-    response
 }
 
-async fn defer(gateway: &Gateway, terms: Terms, request: Request<Incoming>) -> (Decision, Response) {
+fn defer(gateway: Gateway, terms: Terms, request: Request<Incoming>) -> Answering {
     let (head, body) = request.into_parts();
     let interim = Interim::of(&head);
-    // Boxed, because admitting takes far more room than waiting, and is soon done.
-    match Box::pin(admit(&gateway.rooms.intake, terms, head, body)).await {
-        Ok(admitted) => {
-            let decision = Decision::Deferred(admitted.deferral.id);
-            (decision, held::answer(&gateway.rooms, admitted, interim).await)
+    // In a box of its own, since admitting takes far more room than waiting, and is soon done.
+    let (door, beside) = (gateway.clone(), gateway.beside().clone());
+    let admission = Box::pin(async move { beside.run(admit(door, terms, head, body)).await });
+    // The wait is here, where the connection is: interim answers need that.
+    Box::pin(async move {
+        match admission.await {
+            Ok(admitted) => {
+                let decision = Decision::Deferred(admitted.deferral.id);
+                decided(&gateway, &decision);
+                let answer = held::answer(gateway.rooms(), admitted, interim).await;
+                showing(answer.map(Either::Right), &decision)
+            }
+            Err(error) => refused(&gateway, error),
         }
-        Err(error) => (error.decision(), error.response()),
-    }
+    })
 }
 
-async fn admit(intake: &Intake, terms: Terms, head: Parts, body: Incoming) -> Result<Admitted, ApiError> {
+async fn admit(gateway: Gateway, terms: Terms, head: Parts, body: Incoming) -> Result<Admitted, ApiError> {
+    let intake = &gateway.rooms().intake;
     let body = read(body, intake.max_body()).await?;
     intake.admit(terms, &head.headers, body).await.map_err(ApiError::from)
+}
+
+fn refused(gateway: &Gateway, error: ApiError) -> Response<GatewayBody> {
+    let decision = error.decision();
+    decided(gateway, &decision);
+    showing(error.response().map(Either::Right), &decision)
+}
+
+/// Counts a decision.
+fn decided(gateway: &Gateway, decision: &Decision) {
+    let (what, why) = decision.words();
+    gateway.rooms().metrics.decided(what, why);
+}
+
+/// Lets an answer show what was decided.
+fn showing(mut answer: Response<GatewayBody>, decision: &Decision) -> Response<GatewayBody> {
+    if let Ok(decision) = HeaderValue::from_str(&decision.to_string()) {
+        answer.headers_mut().insert(DECISION, decision);
+    }
+    answer
 }
 
 /// The whole body, if it is no longer than `limit` bytes.

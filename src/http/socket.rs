@@ -1,4 +1,5 @@
-//! A client's socket: what the protocol reads and writes, and between its answers interim ones, which hyper does not have.
+//! A client's socket: what the protocol reads and writes. It tells which protocol that is, and sends interim answers
+//! between others, which hyper does not have.
 //!
 //! An interim answer is a head of its own, and must never stand within another message. It cannot, because it is written
 //! in `poll_flush` alone: hyper calls that when it has handed over everything that it had to write. Whoever wants an
@@ -8,6 +9,7 @@
 //! of an interim answer is written before anything else.
 
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +18,15 @@ use std::task::{Context, Poll, ready};
 use bytes::BufMut as _;
 use http::request::Parts;
 use http::{Request, Version};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// The most that is read at a time. The protocol keeps a buffer as large as what it has read lately, also while a request
 /// waits for hours for its answer: just below the size at which it would double it.
 const READ_MAX: usize = 16 * 1024 - 1;
+
+/// What every client says first that speaks HTTP/2 without being asked, and no other.
+const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const PROCESSING: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
 
@@ -29,6 +34,9 @@ const PROCESSING: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
+    /// What was read to know what the client speaks, and how much of it the protocol has not read yet.
+    heard: [u8; HTTP2_PREFACE.len()],
+    unread: Range<usize>,
     interim: Interim,
     /// What is left of an interim answer that has begun.
     unsent: &'static [u8],
@@ -68,7 +76,21 @@ impl Interim {
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, interim: Interim::default(), unsent: &[] }
+        Self { stream, heard: [0; HTTP2_PREFACE.len()], unread: 0..0, interim: Interim::default(), unsent: &[] }
+    }
+
+    /// Whether the client speaks HTTP/2, as soon as it has said enough to tell. To be asked once, before anything is read.
+    pub(super) async fn speaks_http2(&mut self) -> io::Result<bool> {
+        while HTTP2_PREFACE.starts_with(&self.heard[self.unread.clone()]) {
+            if self.unread.len() == HTTP2_PREFACE.len() {
+                return Ok(true);
+            }
+            match self.stream.read(&mut self.heard[self.unread.end..]).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                heard => self.unread.end += heard,
+            }
+        }
+        Ok(false)
     }
 
     pub(super) fn interim(&self) -> Interim {
@@ -87,7 +109,16 @@ impl Socket {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let some = self.unread.len().min(into.remaining());
+            into.put_slice(&self.heard[self.unread.start..][..some]);
+            self.unread.start += some;
+            // Together with what follows: after a short first read the protocol would double its buffer. Whatever stands
+            // in the way of that is met by the next read.
+            let _ = self.stream.try_read_buf(&mut (&mut *into).limit(READ_MAX));
+            return Poll::Ready(Ok(()));
+        }
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
             match self.stream.try_read_buf(&mut (&mut *into).limit(READ_MAX)) {

@@ -20,12 +20,14 @@ const BITE: usize = 2_000;
 
 /// Where departures are noted. Clones share it.
 #[derive(Clone)]
-pub struct Departures {
+pub struct Departures(Arc<Book>);
+
+struct Book {
     store: Store,
     clock: Clock,
     /// Wakes whoever writes them down.
     nudge: Nudge,
-    noted: Arc<Mutex<Vec<Departure>>>,
+    noted: Mutex<Vec<Departure>>,
 }
 
 /// A caller who waits for a deferral; dropped before it is served, it counts as gone.
@@ -41,7 +43,7 @@ pub struct Presence {
 impl Departures {
     /// Nobody is gone yet.
     pub fn new(store: Store, clock: Clock, nudge: Nudge) -> Self {
-        Self { store, clock, nudge, noted: Arc::default() }
+        Self(Arc::new(Book { store, clock, nudge, noted: Mutex::default() }))
     }
 
     /// The presence of a caller who has waited for this deferral since then.
@@ -58,7 +60,7 @@ impl Departures {
         if bite.is_empty() {
             return Ok(false);
         }
-        let written = self.store.callers_left(&bite).await;
+        let written = self.0.store.callers_left(&bite).await;
         if written.is_err() {
             bite.into_iter().for_each(|departure| self.note(departure));
         }
@@ -66,14 +68,14 @@ impl Departures {
     }
 
     fn note(&self, departure: Departure) {
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.0.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.len() < NOTED_MAX {
             noted.push(departure);
         }
     }
 
     fn take(&self, most: usize) -> Vec<Departure> {
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.0.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let some = noted.len().min(most);
         noted.drain(..some).collect()
     }
@@ -95,9 +97,9 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         if !self.is_served {
-            let at = self.departures.clock.now().max(self.not_before);
+            let at = self.departures.0.clock.now().max(self.not_before);
             self.departures.note(Departure { id: self.id, since: self.since, at });
-            self.departures.nudge.wake();
+            self.departures.0.nudge.wake();
         }
     }
 }

@@ -66,9 +66,9 @@ pub(crate) struct Setup {
 impl Setup {
     /// The usual one.
     pub(crate) fn on(engine: Engine) -> Self {
-        let (environment, file, workers) = (BTreeMap::new(), String::new(), Workers::ByHand);
-        let (batch_time, periods) = (Duration::ZERO, Periods::default());
-        let usual = Self { engine, environment, file, batch_time, periods, workers, threads: 0 };
+        let (environment, file, workers, periods) =
+            (BTreeMap::new(), String::new(), Workers::ByHand, Periods::default());
+        let usual = Self { engine, environment, file, batch_time: Duration::ZERO, workers, threads: 0, periods };
         usual.set("gateway.listen", "127.0.0.1:0").set("admin.listen", "127.0.0.1:0").set("batch.linger", "0")
     }
 
@@ -117,8 +117,8 @@ impl Setup {
         environment.extend(storage.settings().map(|(key, value)| (variable(key), value)));
         let sources = Sources { file: Some(file), environment };
         let mut settings = Settings::load(&sources).unwrap().settings;
-        settings.hold.periods = self.periods;
         settings.gateway.threads = self.threads;
+        settings.hold.periods = self.periods;
         let app = App::start(settings.clone(), clock.clone(), self.workers).await.unwrap();
         TestApp {
             app: Some(app),

@@ -19,6 +19,7 @@ on_both_engines! {
     every_end_comes_with_its_error,
     waiting_ends_with_the_next_line,
     waiting_ends_with_its_time,
+    waiting_ends_with_the_gateway,
     a_tenant_sees_its_own_lines,
     what_is_forgotten_is_passed_over,
     a_feed_that_began_anew_is_not_read_on,
@@ -221,6 +222,23 @@ async fn waiting_ends_with_its_time(engine: Engine) {
     let cursor = read(&app, "").await.remove(0).cursor;
     let waited = ask(&app, &format!("?wait=1&after={cursor}")).send().await.expect(200);
     assert_eq!((waited.text(), waited.header("x-defer-cursor")), ("", Some(cursor.as_str())));
+}
+
+async fn waiting_ends_with_the_gateway(engine: Engine) {
+    let mut app = TestApp::start(engine).await;
+    app.defer("1").await;
+    app.finish().await;
+    let cursor = read(&app, "").await.remove(0).cursor;
+    let mut poll = std::pin::pin!(ask(&app, &format!("?wait=300&after={cursor}")).send());
+    tokio::select! {
+        early = &mut poll => panic!("answered before there was a line: {}", early.text()),
+        // By the time that this is answered, the poll has been heard.
+        _ = read(&app, "") => {}
+    }
+    // It is answered, not cut.
+    let (answer, ()) = tokio::join!(timeout(BELL_LIMIT, poll), app.restart());
+    let answer = answer.expect("the poll ends with the gateway").expect(200);
+    assert_eq!((answer.text(), answer.header("x-defer-cursor")), ("", Some(cursor.as_str())));
 }
 
 async fn a_tenant_sees_its_own_lines(engine: Engine) {

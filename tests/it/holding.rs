@@ -1,14 +1,21 @@
 //! Holding: callers who keep their connection open for the result.
 
+mod attach;
+mod crowd;
+mod http2;
+mod interim;
 mod json;
+mod leaving;
+mod replicas;
+mod streams;
 
 use std::time::Duration;
 
 use http::Method;
 use offpeak::hold::Periods;
 
-use super::app::{Call, Engine, Setup, TestApp, body, on_both_engines};
-use super::wire::{Wire, soon};
+use super::app::{Answer, Call, Engine, KEY, Setup, TestApp, body, on_both_engines};
+use super::wire::{Head, Wire, soon};
 
 /// How often something is looked at that nobody tells of.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -38,20 +45,30 @@ fn waiting(app: &TestApp, prompt: &str, wait: &str) -> Call {
     app.tagged(body(prompt)).header("x-defer-wait", wait)
 }
 
-/// A call whose caller wants a stream.
-fn streaming(app: &TestApp, prompt: &str) -> Call {
-    app.tagged(body(prompt).replacen('{', r#"{"stream":true,"#, 1))
+/// The body of a call for a stream.
+fn streamed(prompt: &str) -> String {
+    body(prompt).replacen('{', r#"{"stream":true,"#, 1)
 }
 
-/// The same as it goes over the wire.
-fn on_the_wire(prompt: &str, headers: &str) -> String {
-    let body = body(prompt);
-    let length = body.len();
+/// A call whose caller wants a stream.
+fn streaming(app: &TestApp, prompt: &str) -> Call {
+    app.tagged(streamed(prompt))
+}
+
+/// A call as it goes over the wire, with these header lines besides the usual ones.
+fn on_the_wire(text: &str, headers: &str) -> String {
     format!(
-        "POST /v1/messages HTTP/1.1\r\nhost: gateway\r\nx-api-key: {}\r\nanthropic-version: 2023-06-01\r\nx-defer: batch\r\ncontent-length: {length}\r\n\
-         {headers}\r\n{body}",
-        super::app::KEY
+        "POST /v1/messages HTTP/1.1\r\nhost: gateway\r\nx-api-key: {KEY}\r\nanthropic-version: 2023-06-01\r\n\
+         x-defer: batch\r\ncontent-length: {}\r\n{headers}\r\n{text}",
+        text.len()
     )
+}
+
+/// A caller by hand whose call has this header besides the usual ones.
+async fn caller(app: &TestApp, prompt: &str, header: &str) -> Wire {
+    let mut caller = Wire::connect(app.gateway()).await;
+    caller.send(on_the_wire(&body(prompt), &format!("{header}\r\n"))).await;
+    caller
 }
 
 impl TestApp {
@@ -73,6 +90,22 @@ impl TestApp {
         soon(held).await;
     }
 
+    /// Waits until so many callers are noted as gone.
+    async fn until_gone(&self, callers: i64) {
+        let gone = async {
+            let mut looks = tokio::time::interval(LOOK_EVERY);
+            loop {
+                looks.tick().await;
+                self.settle().await;
+                let noted = "select count(*) from deferral where caller_left_at is not null";
+                if self.storage().count(noted).await == callers {
+                    break;
+                }
+            }
+        };
+        soon(gone).await;
+    }
+
     /// How often a hold ended so.
     async fn ended(&self, form: &str, end: &str) -> i64 {
         self.metric(&format!("offpeak_holds_total{{form=\"{form}\",end=\"{end}\"}}")).await
@@ -80,7 +113,7 @@ impl TestApp {
 }
 
 /// Sends a call, and lets it have its result as soon as its caller is held.
-async fn held_until_done(app: &TestApp, call: Call) -> super::app::Answer {
+async fn held_until_done(app: &TestApp, call: Call) -> Answer {
     let (answer, ()) = tokio::join!(call.send(), async {
         app.until_held(1).await;
         app.finish().await;

@@ -81,8 +81,7 @@ async fn a_long_wait_that_is_soon_over_has_its_true_status(engine: Engine) {
 async fn a_long_wait_is_kept_alive_with_blanks(engine: Engine) {
     let app = setup(engine).start().await;
     for wait in [LONG, "deadline"] {
-        let mut caller = Wire::connect(app.gateway()).await;
-        caller.send(on_the_wire(wait, &format!("x-defer-wait: {wait}\r\n"))).await;
+        let mut caller = caller(&app, wait, &format!("x-defer-wait: {wait}")).await;
         let head = caller.head().await;
         assert_eq!((head.status(), head.get("content-type")), (200, Some("application/json")));
         let id = head.get("x-defer-id").unwrap();
@@ -111,9 +110,7 @@ async fn assert_cut(mut caller: Wire) {
 async fn a_long_wait_that_fails_is_cut_and_a_retry_hears_why(engine: Engine) {
     let app = setup(engine).set("batch.max_attempts", "1").set("defer.on_deadline", "wait").start().await;
     for (prompt, cancels, status) in [("[error:overloaded_error]", false, 529), ("Hi", true, 410)] {
-        let wait = "x-defer-wait: deadline\r\n";
-        let mut caller = Wire::connect(app.gateway()).await;
-        caller.send(on_the_wire(prompt, wait)).await;
+        let mut caller = caller(&app, prompt, "x-defer-wait: deadline").await;
         let head = caller.head().await;
         let id = head.get("x-defer-id").unwrap();
         if cancels {
@@ -135,8 +132,7 @@ async fn a_long_wait_that_fails_is_cut_and_a_retry_hears_why(engine: Engine) {
 async fn a_long_wait_without_a_result_is_cut(engine: Engine) {
     let brief = Periods { silent_limit: Duration::from_millis(50), ..brisk() };
     let app = setup(engine).periods(brief).start().await;
-    let mut caller = Wire::connect(app.gateway()).await;
-    caller.send(on_the_wire("Hi", "x-defer-wait: 200ms\r\n")).await;
+    let mut caller = caller(&app, "Hi", "x-defer-wait: 200ms").await;
     let head = caller.head().await;
     assert_eq!(head.status(), 200);
     assert_cut(caller).await;
