@@ -23,6 +23,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 STORES = ("sqlite", "postgres")
 # How long one suite may take: none comes near it unless it hangs.
 SUITE_LIMIT_SECONDS = 600
+# How many suites run at a time: most of their time is waiting for batches.
+AT_ONCE = 3
 # What the soak is about: Node's own client gives up after five minutes without a byte.
 SOAK = Pace(batch_time="6m", hold_periods=1)
 
@@ -38,7 +40,7 @@ def main() -> int:
     for store in STORES[:1] if asked.soak else [store for store in STORES if asked.store in store]:
         with tempfile.TemporaryDirectory(prefix="offpeak-sdk-") as scratch:
             with service(store, pathlib.Path(scratch), SOAK if asked.soak else Pace()) as environment:
-                results += run_suites(suites, store, environment, at_once=len(suites) if asked.soak else 1)
+                results += run_suites(suites, store, environment)
     print("--- SDK suites")
     for name, store, passed in results:
         print(f"{'ok    ' if passed else 'FAILED'} {name} on {store}")
@@ -58,7 +60,7 @@ def all_suites():
     for pins in sorted((HERE / "python").glob("requirements-*.txt")):
         version = pins.stem.removeprefix("requirements-")
         yield f"python {version}", pytest(version, HERE / "python")
-    yield "javascript", ["node", "--test", "--test-reporter=spec", *sorted((HERE / "javascript").glob("*.test.mjs"))]
+    yield "javascript", node(HERE / "javascript")
     yield "clients", pytest("clients", HERE / "clients")
     yield "readme", pytest("clients", HERE / "readme")
 
@@ -66,7 +68,7 @@ def all_suites():
 def soaks():
     """What is run with production's periods, all at the same time on one service."""
     yield "python", pytest("newest", HERE / "soak")
-    yield "javascript", ["node", "--test", "--test-reporter=spec", *sorted((HERE / "soak").glob("*.test.mjs"))]
+    yield "javascript", node(HERE / "soak")
 
 
 def pytest(environment: str, tests: pathlib.Path):
@@ -74,21 +76,30 @@ def pytest(environment: str, tests: pathlib.Path):
     return [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", HERE / "pytest.ini", tests]
 
 
-def run_suites(suites, store: str, environment, at_once: int):
-    with concurrent.futures.ThreadPoolExecutor(at_once) as runs:
+def node(tests: pathlib.Path):
+    return ["node", "--test", "--test-reporter=spec", *sorted(tests.glob("*.test.mjs"))]
+
+
+def run_suites(suites, store: str, environment):
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as runs:
         passed = runs.map(lambda suite: run_suite(*suite, store, environment), suites)
         return [(name, store, passed) for (name, _), passed in zip(suites, passed)]
 
 
 def run_suite(name: str, command, store: str, environment) -> bool:
-    print(f"--- {name} on {store}", flush=True)
     # Whatever credential or address the caller's environment names is not for these tests.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
-    try:
-        return subprocess.run(command, env=inherited | environment, timeout=SUITE_LIMIT_SECONDS).returncode == 0
-    except subprocess.TimeoutExpired:
-        print(f"not done after {SUITE_LIMIT_SECONDS} s", file=sys.stderr)
-        return False
+    with tempfile.TemporaryFile("w+") as output:
+        try:
+            status = subprocess.run(
+                command, env=inherited | environment, timeout=SUITE_LIMIT_SECONDS, stdout=output, stderr=subprocess.STDOUT
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = f"not done after {SUITE_LIMIT_SECONDS} s"
+        output.seek(0)
+        # All of it at once, since others run beside it.
+        print(f"--- {name} on {store}: {status or 'ok'}\n{output.read()}", end="", flush=True)
+    return status == 0
 
 
 if __name__ == "__main__":

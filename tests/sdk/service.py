@@ -23,7 +23,7 @@ START_LIMIT_SECONDS = 60
 STOP_LIMIT_SECONDS = 40
 
 # Whoever takes webhooks by name: one for each suite that does, since each listens at an address of its own.
-RECEIVERS = ("clients", "javascript", "readme")
+RECEIVERS = ("clients", "javascript", "warehouse")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,7 +60,7 @@ def test_what_was_tampered_with_is_not_verified(receiver, gateway, change):
     elif change == "id":
         headers["webhook-id"] += "0"
     else:
-        secret = SECRETS["readme"][0]
+        secret = SECRETS["warehouse"][0]
     with pytest.raises(WebhookVerificationError):
         Webhook(secret).verify(body, headers)
 

@@ -76,7 +76,7 @@ describe('to a receiver by its name', () => {
     const other = body.toString().replace('"succeeded"', '"failed"');
     assert.throws(verify(SECRETS.javascript[0], other), WebhookVerificationError);
     assert.throws(verify(SECRETS.javascript[0], body, { 'webhook-id': 'evt_0' }), WebhookVerificationError);
-    assert.throws(verify(SECRETS.readme[0], body), WebhookVerificationError);
+    assert.throws(verify(SECRETS.warehouse[0], body), WebhookVerificationError);
   });
 
   test('a group', async () => {
