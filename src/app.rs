@@ -1,13 +1,13 @@
 //! The whole: puts the parts together, starts them from the bottom up, and drains them from the top down.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::announce::Announce;
@@ -18,7 +18,8 @@ use crate::egress::Egress;
 use crate::flush::Flush;
 use crate::health::Health;
 use crate::hold::Hold;
-use crate::http::{Gateway, Rooms, admin_routes, listen};
+use crate::http::threads::{self, Ends};
+use crate::http::{AdminSettings, Gateway, Rooms, admin_routes, listen};
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::live::Live;
@@ -63,6 +64,8 @@ pub struct App {
     supervisor: Supervisor,
     drain: CancellationToken,
     doors: TaskTracker,
+    /// Lets the gateway's threads go, in the end.
+    over: DropGuard,
 }
 
 impl App {
@@ -80,8 +83,8 @@ impl App {
         let (health, nudges, metrics) = (Health::new(clock.clone()), Nudges::default(), Metrics::default());
         let egress = Egress::new(settings.egress, clock.clone());
 
-        let gateway_door = bind(settings.gateway.listen, "gateway.listen").await?;
-        let admin_door = bind(settings.admin.listen, "admin.listen").await?;
+        let gateway_doors = bind(settings.gateway.listen, "gateway.listen", settings.gateway.threads)?;
+        let admin_door = bind(settings.admin.listen, "admin.listen", 1)?;
 
         let patience = settings.flush.linger.min(settings.poll.min);
         let crew = Crew {
@@ -140,8 +143,8 @@ impl App {
         };
 
         let app = Self {
-            gateway: gateway_door.local_addr()?,
-            admin: admin_door.local_addr()?,
+            gateway: address(&gateway_doors)?,
+            admin: address(&admin_door)?,
             crew,
             store,
             rooms,
@@ -149,9 +152,11 @@ impl App {
             supervisor: Supervisor::new(health),
             drain: CancellationToken::new(),
             doors: TaskTracker::new(),
+            over: CancellationToken::new().drop_guard(),
         };
         app.start_workers(workers, &nudges, patience).await?;
-        app.open_doors(gateway_door, admin_door, &settings.admin);
+        app.open_gateway(gateway_doors, settings.gateway.threads).await?;
+        app.open_admin(admin_door, &settings.admin)?;
         Ok(app)
     }
 
@@ -211,19 +216,45 @@ impl App {
         Worker { name: "migrate", period: MIGRATE_EVERY, limit, nudge: crate::nudge::Nudge::default(), task: migrate }
     }
 
-    fn open_doors(&self, gateway: TcpListener, admin: TcpListener, settings: &crate::http::AdminSettings) {
-        let door = Gateway::new(self.rooms.clone());
-        self.doors.spawn(listen::serve(gateway, move |_| door.clone(), self.drain.clone(), DRAIN_GRACE));
+    async fn open_gateway(&self, listeners: Vec<StdListener>, threads: usize) -> anyhow::Result<()> {
+        for listener in listeners {
+            if threads == 0 {
+                let door = Gateway::here(self.rooms.clone());
+                let listener = TcpListener::from_std(listener)?;
+                self.doors.spawn(listen::serve(listener, move |_| door.clone(), self.drain.clone(), DRAIN_GRACE));
+                continue;
+            }
+            let ends = Ends {
+                drain: self.drain.clone(),
+                grace: DRAIN_GRACE,
+                over: self.over.token().clone(),
+                serving: self.doors.token(),
+            };
+            threads::serve(listener, self.rooms.clone(), ends).await.context("cannot start a thread of the gateway")?;
+        }
+        Ok(())
+    }
+
+    fn open_admin(&self, listeners: Vec<StdListener>, settings: &AdminSettings) -> anyhow::Result<()> {
         let routes = admin_routes(self.rooms.clone(), settings);
-        let service = move |_| TowerToHyperService::new(routes.clone());
-        self.doors.spawn(listen::serve(admin, service, self.drain.clone(), DRAIN_GRACE));
+        for listener in listeners {
+            let (listener, routes) = (TcpListener::from_std(listener)?, routes.clone());
+            let service = move |_| TowerToHyperService::new(routes.clone());
+            self.doors.spawn(listen::serve(listener, service, self.drain.clone(), DRAIN_GRACE));
+        }
+        Ok(())
     }
 }
 
-async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+fn bind(address: SocketAddr, key: &str, count: usize) -> anyhow::Result<Vec<StdListener>> {
     let cannot = || {
         let variable = key.replace('.', "__").to_ascii_uppercase();
         format!("{key} = {address} cannot be listened on (OFFPEAK__{variable} sets another)")
     };
-    TcpListener::bind(address).await.with_context(cannot)
+    threads::bind(address, count).with_context(cannot)
+}
+
+/// Where listeners that share an address are.
+fn address(listeners: &[StdListener]) -> anyhow::Result<SocketAddr> {
+    Ok(listeners.first().context("there is no listener")?.local_addr()?)
 }

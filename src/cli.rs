@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod config;
 mod deferrals;
+mod deliveries;
 mod demo;
 mod flush;
 mod migrate;
@@ -42,6 +43,8 @@ enum Command {
     Check(check::Args),
     /// Look after deferrals of a running gateway
     Deferrals(deferrals::Args),
+    /// Look after webhooks of a running gateway
+    Deliveries(deliveries::Args),
     /// Have a running gateway send what is queued now
     Flush(flush::Args),
     /// Apply the migrations of the store, and end
@@ -81,6 +84,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Sim(args) => sim::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Deferrals(args) => deferrals::run(args).await,
+            Command::Deliveries(args) => deliveries::run(args).await,
             Command::Flush(args) => flush::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
         }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod answer;
+mod beside;
 mod caller;
 mod cursor;
 mod deferrals;
@@ -15,6 +16,7 @@ pub mod listen;
 mod messages;
 mod query;
 mod settings;
+pub mod threads;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -31,7 +33,7 @@ use crate::secret::Secret;
 use crate::store::Store;
 
 pub use gateway::Gateway;
-pub use settings::{AdminSettings, GatewaySettings};
+pub use settings::{AdminSettings, GatewaySettings, one_thread_per_core};
 
 /// What the doors lead to. Clones share it.
 #[derive(Clone)]

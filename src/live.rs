@@ -6,11 +6,13 @@
 //! Whoever drops the future of [`Live::forward`], or the body that it gave, cancels the upstream request at once.
 
 mod address;
+pub mod answer;
 mod batch_answer;
 mod body;
 mod error;
 mod headers;
 mod relay;
+mod request;
 mod results_url;
 mod upload;
 mod upstream;

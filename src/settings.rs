@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::domain::deferral::OnDeadline;
 use crate::domain::units::{DURATION_MAX, format_duration};
 use crate::egress::HostPattern;
-use crate::http::{AdminSettings, GatewaySettings};
+use crate::http::{AdminSettings, GatewaySettings, one_thread_per_core};
 use crate::secret::{KeySource, MasterKey};
 use crate::store::Location;
 use crate::{deliver, egress, flush, ingest, intake, poll, provider, rescue, retain, store, telemetry};
@@ -138,6 +138,7 @@ impl Settings {
             gateway: GatewaySettings {
                 listen: read.address("gateway.listen"),
                 public_url: read.url_or_empty("gateway.public_url"),
+                threads: one_thread_per_core(),
             },
             admin: AdminSettings { listen: read.address("admin.listen"), token: read.secret("admin.token") },
             upstream: provider::Settings {

@@ -32,6 +32,7 @@ mod it {
     mod results;
     mod retention;
     mod store;
+    mod threads;
     mod webhooks;
     mod wire;
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
 use crate::domain::lane::CredentialHeader;
+use crate::http::beside::Beside;
 use crate::http::error::ApiError;
 use crate::http::{Rooms, messages, own_routes};
 use crate::live::LiveBody;
@@ -20,17 +22,23 @@ use crate::telemetry::chain;
 /// A body that is relayed, or one of our own.
 pub(super) type GatewayBody = Either<LiveBody, Body>;
 
-/// Serves the gateway's listener. Clones share everything.
+/// Serves the gateway's listener. Clones share everything, and are cheap: every request takes one.
 #[derive(Clone)]
 pub struct Gateway {
-    pub(super) rooms: Rooms,
+    pub(super) rooms: Arc<Rooms>,
+    pub(super) beside: Beside,
     own: Router,
 }
 
 impl Gateway {
-    /// The door to these rooms.
-    pub fn new(rooms: Rooms) -> Self {
-        Self { own: own_routes(rooms.clone()), rooms }
+    /// The door to these rooms, for the runtime on which the store's connections are.
+    pub fn here(rooms: Rooms) -> Self {
+        Self::new(rooms, Beside::Here)
+    }
+
+    /// The door to these rooms; what concerns the store is done `beside`.
+    pub(super) fn new(rooms: Rooms, beside: Beside) -> Self {
+        Self { own: own_routes(rooms.clone()), rooms: Arc::new(rooms), beside }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<GatewayBody> {
@@ -40,8 +48,8 @@ impl Gateway {
             return messages::call(self, request).await;
         }
         if is_own(path) {
-            let Ok(answer) = self.own.clone().oneshot(request.map(Body::new)).await;
-            return answer.map(Either::Right);
+            let Ok(answer) = self.beside.run(self.own.clone().oneshot(request.map(Body::new))).await;
+            return self.beside.carry(answer).map(Either::Right);
         }
         self.relay(request).await
     }

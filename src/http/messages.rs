@@ -27,8 +27,9 @@ pub(super) async fn call(gateway: &Gateway, request: Request<Incoming>) -> Respo
     let (decision, mut response) = match gateway.rooms.intake.decide(request.headers()) {
         Ok(Route::Live(reason)) => (Decision::Live(reason), gateway.relay(request).await),
         Ok(Route::Defer(terms)) => {
-            let (decision, response) = defer(gateway, terms, request).await;
-            (decision, response.map(Either::Right))
+            let door = gateway.clone();
+            let (decision, response) = gateway.beside.run(async move { defer(&door, terms, request).await }).await;
+            (decision, gateway.beside.carry(response).map(Either::Right))
         }
         Err(refusal) => {
             discard(request.into_body()).await;

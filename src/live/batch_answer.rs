@@ -4,7 +4,6 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
 
 use super::address::Address;
 use super::{Error, LiveBody, results_url};
@@ -16,12 +15,12 @@ const ANSWER_LIMIT: usize = 16_000_000;
 
 /// The answer with every `results_url` of the upstream led to `origin`; as it came if there is none.
 pub(super) async fn lead_back(
-    answer: Response<Incoming>,
+    answer: Response<LiveBody>,
     upstream: &Address,
     origin: &str,
 ) -> Result<Response<LiveBody>, Error> {
     if answer.status() != StatusCode::OK || !is_json(answer.headers()) {
-        return Ok(answer.map(LiveBody::from));
+        return Ok(answer);
     }
     let (mut head, body) = answer.into_parts();
     let whole = match read(body).await? {
@@ -60,18 +59,17 @@ enum Read {
     TooLong(LiveBody),
 }
 
-async fn read(mut body: Incoming) -> Result<Read, Error> {
-    if body.size_hint().lower() > ANSWER_LIMIT as u64 {
-        return Ok(Read::TooLong(body.into()));
+async fn read(mut body: LiveBody) -> Result<Read, Error> {
+    if body.left().is_some_and(|left| left > ANSWER_LIMIT as u64) {
+        return Ok(Read::TooLong(body));
     }
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
         // Nothing of this answer has been passed on, so a break in it is still a plain 502.
-        let frame = frame.map_err(|error| Error::Unreachable(error.into()))?;
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.map_err(Error::Unreachable)?.into_data() else { continue };
         read.extend_from_slice(&data);
         if read.len() > ANSWER_LIMIT {
-            return Ok(Read::TooLong(LiveBody::resumed(read.freeze(), body)));
+            return Ok(Read::TooLong(body.with_beginning(read.freeze())));
         }
     }
     Ok(Read::Whole(read.freeze()))

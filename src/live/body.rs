@@ -1,65 +1,134 @@
 //! The body of an answer on its way to the caller.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-/// What an answer holds: perhaps something that was read ahead, then the upstream's body, frame by frame.
+use super::answer::{Event, Fault, Framing};
+use super::upstream::Exchange;
+use super::{BoxError, Error};
+
+/// What an answer holds: perhaps something that was read ahead, then the upstream's body, frame by frame: each is all
+/// that has arrived, and nothing is waited for.
 ///
 /// Dropping it cancels the upstream request.
 #[derive(Debug)]
 pub struct LiveBody {
-    ahead: Bytes,
-    rest: Option<Incoming>,
+    ahead: Option<Frame<Bytes>>,
+    rest: Option<Box<Exchange>>,
+    end: End,
+}
+
+/// What the caller is told of the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// How many bytes are still to come.
+    After(u64),
+    /// That it will be told.
+    Open,
+    /// That it is here.
+    Here,
 }
 
 impl LiveBody {
     /// A body that is here in full.
     pub(super) fn whole(bytes: Bytes) -> Self {
-        Self { ahead: bytes, rest: None }
+        let end = End::After(bytes.len() as u64);
+        Self { ahead: Some(Frame::data(bytes)), rest: None, end }
     }
 
-    /// A body whose beginning has been read.
-    pub(super) fn resumed(ahead: Bytes, rest: Incoming) -> Self {
-        Self { ahead, rest: Some(rest) }
+    /// The body of an answer whose head has been read, with what has arrived of it.
+    pub(super) fn begun(mut exchange: Exchange, framing: Framing) -> Result<Self, Fault> {
+        let ahead = exchange.arrived()?.and_then(frame);
+        let end = if let Framing::Counted(length) = framing { End::After(length) } else { End::Open };
+        let mut body = Self { ahead, rest: Some(Box::new(exchange)), end };
+        body.let_go_of_what_is_read();
+        Ok(body)
     }
-}
 
-impl From<Incoming> for LiveBody {
-    fn from(body: Incoming) -> Self {
-        Self { ahead: Bytes::new(), rest: Some(body) }
+    /// The body as it was before its beginning was read.
+    pub(super) fn with_beginning(self, beginning: Bytes) -> Self {
+        debug_assert!(self.ahead.is_none(), "bytes would change places");
+        let end = match self.end {
+            End::After(left) => End::After(left + beginning.len() as u64),
+            End::Open | End::Here => End::Open,
+        };
+        Self { ahead: Some(Frame::data(beginning)), end, ..self }
+    }
+
+    /// How many bytes are still to come, if that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        match self.end {
+            End::After(left) => Some(left),
+            End::Here => Some(0),
+            End::Open => None,
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(ahead) = self.ahead.take() {
+            return Poll::Ready(Some(Ok(ahead)));
+        }
+        let Some(exchange) = &mut self.rest else { return Poll::Ready(None) };
+        let event = ready!(exchange.poll_event(cx)).transpose();
+        Poll::Ready(event.and_then(|event| event.map(frame).transpose()))
+    }
+
+    /// The connection is of use to somebody else as soon as the last byte was read from it.
+    fn let_go_of_what_is_read(&mut self) {
+        if let Some(exchange) = self.rest.take_if(|exchange| exchange.is_complete()) {
+            exchange.finish();
+        }
     }
 }
 
 impl Body for LiveBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if !self.ahead.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.ahead)))));
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(self.poll_next(cx));
+        self.let_go_of_what_is_read();
+        match &frame {
+            Some(Ok(frame)) => {
+                self.end = match self.end {
+                    End::After(left) => End::After(left.saturating_sub(length(frame))),
+                    End::Open | End::Here if self.rest.is_none() => End::Here,
+                    end => end,
+                };
+            }
+            Some(Err(_)) => self.rest = None,
+            None => self.end = End::Here,
         }
-        match &mut self.rest {
-            Some(rest) => Pin::new(rest).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ahead.is_empty() && self.rest.as_ref().is_none_or(Incoming::is_end_stream)
+        matches!(self.end, End::After(0) | End::Here)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let ahead = self.ahead.len() as u64;
-        let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint);
-        let mut size = SizeHint::new();
-        size.set_lower(ahead.saturating_add(rest.lower()));
-        if let Some(upper) = rest.upper() {
-            size.set_upper(ahead.saturating_add(upper));
+        match self.left() {
+            Some(left) => SizeHint::with_exact(left),
+            None => {
+                let mut size = SizeHint::new();
+                size.set_lower(self.ahead.as_ref().map_or(0, length));
+                size
+            }
         }
-        size
     }
+}
+
+fn frame(event: Event) -> Option<Frame<Bytes>> {
+    match event {
+        Event::Head(_) => None,
+        Event::Data(data) => Some(Frame::data(data)),
+        Event::Trailers(trailers) => Some(Frame::trailers(trailers)),
+    }
+}
+
+fn length(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, Bytes::len) as u64
 }

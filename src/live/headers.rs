@@ -1,7 +1,8 @@
 //! Which headers go further than the gateway.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST,
+    HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
 
@@ -44,9 +45,45 @@ pub(super) fn drop_own(headers: &mut HeaderMap) {
     }
 }
 
+/// The trailers that are announced.
+pub(super) fn announced_trailers(headers: &HeaderMap) -> Vec<HeaderName> {
+    names_in(headers, TRAILER)
+}
+
+/// Whether a header can stand after the body that it describes, frames or unlocks, as RFC 9110 has it; and the caller's
+/// words to the gateway cannot either.
+pub(super) fn may_trail(name: &HeaderName) -> bool {
+    static BEFORE_THE_BODY: [HeaderName; 11] = [
+        AUTHORIZATION,
+        CACHE_CONTROL,
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        CONTENT_RANGE,
+        CONTENT_TYPE,
+        HOST,
+        MAX_FORWARDS,
+        SET_COOKIE,
+        TRAILER,
+        HeaderName::from_static("x-api-key"),
+    ];
+    !HOP_BY_HOP.contains(name) && !BEFORE_THE_BODY.contains(name) && !name.as_str().starts_with(OWN)
+}
+
+/// A header as it is written.
+pub(super) fn write_header(into: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    into.extend_from_slice(name.as_str().as_bytes());
+    into.extend_from_slice(b": ");
+    into.extend_from_slice(value.as_bytes());
+    into.extend_from_slice(b"\r\n");
+}
+
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    names_in(headers, CONNECTION)
+}
+
+fn names_in(headers: &HeaderMap, list: HeaderName) -> Vec<HeaderName> {
     headers
-        .get_all(CONNECTION)
+        .get_all(list)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
@@ -55,8 +92,6 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

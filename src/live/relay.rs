@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use http::{Request, Response, Uri, Version, request};
+use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, Uri, request};
 use http_body::Body;
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::address::Address;
+use super::answer::Head;
+use super::request::prepare;
 use super::upload::{Progress, Upload};
-use super::upstream::Connections;
+use super::upstream::{Exchange, Sending, Upstream};
 use super::{BoxError, Error, LiveBody, batch_answer, headers, results_url};
 use crate::provider::Settings;
 
@@ -27,8 +28,8 @@ pub type Credential = (HeaderName, HeaderValue);
 /// The way to the upstream.
 #[derive(Clone, Debug)]
 pub struct Live {
-    connections: Connections,
-    upstream: Arc<Address>,
+    upstream: Upstream,
+    address: Arc<Address>,
     timeout: Duration,
     public_url: Option<Arc<str>>,
 }
@@ -37,16 +38,22 @@ impl Live {
     /// Connects to nothing yet. `public_url` is where callers find the gateway; without it, where each says it did.
     ///
     /// # Errors
-    /// If the URL is not `http` or `https` with a host, or this machine has no certificates to trust an upstream by.
+    /// If the URL is not `http` or `https` with a host, if this machine has no certificates to trust an upstream by, or
+    /// if the environment names a proxy that we cannot speak to.
     pub fn new(upstream: &Settings, public_url: Option<&Uri>) -> io::Result<Self> {
         let address = Address::new(&upstream.url)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the upstream is not an http or https URL"))?;
         Ok(Self {
-            connections: Connections::new(address.is_https())?,
-            upstream: Arc::new(address),
+            upstream: Upstream::new(&address)?,
+            address: Arc::new(address),
             timeout: upstream.timeout,
             public_url: public_url.map(|url| url.to_string().trim_end_matches('/').into()),
         })
+    }
+
+    /// The same way with connections of its own: for a thread that is to share none with others.
+    pub fn apart(&self) -> Self {
+        Self { upstream: self.upstream.apart(), ..self.clone() }
     }
 
     /// Sends a request on and gives the answer back, as it came, as soon as its head is there.
@@ -65,28 +72,25 @@ impl Live {
         B::Error: Into<BoxError>,
     {
         let (mut head, body) = request.into_parts();
+        if head.method == Method::CONNECT {
+            return Err(Error::Unreachable("we are no way to anywhere else".into()));
+        }
         let origin = results_url::concerns(&head.method, head.uri.path()).then(|| self.origin(&head)).flatten();
-        let target = self.upstream.target(&head.uri).map_err(|error| Error::Unreachable(error.into()))?;
-
-        prepare(&mut head.headers, &body);
-        head.headers.insert(HOST, self.upstream.host());
+        let progress = Arc::new(Progress::begin());
+        let length = prepare(&mut head.headers, &body);
+        head.headers.insert(HOST, self.address.host());
         if let Some(credential) = credential {
             show_only(&mut head.headers, credential);
         }
-        let progress = Arc::new(Progress::begin());
-        let mut onward = Request::new(Upload::new(body, Arc::clone(&progress)));
-        *onward.method_mut() = head.method;
-        *onward.uri_mut() = target;
-        *onward.headers_mut() = head.headers;
+        let written = self.upstream.write_head(&head, self.address.prefix());
+        let asked = head.method.clone();
+        let sending = Sending::new(head.method, written, Upload::new(body, Arc::clone(&progress)), length);
 
-        let mut answer = first_byte(self.connections.send(onward), &progress, self.timeout).await?;
-        // The caller's connection has a version of its own.
-        *answer.version_mut() = Version::HTTP_11;
-        let open_ended = answer.body().size_hint().exact().is_none();
-        headers::keep_end_to_end(answer.headers_mut(), open_ended);
+        let (head, exchange) = first_byte(self.upstream.send(sending), &progress, self.timeout).await?;
+        let answer = pass_on(&asked, head, exchange)?;
         match origin {
-            Some(origin) => batch_answer::lead_back(answer, &self.upstream, &origin).await,
-            None => Ok(answer.map(LiveBody::from)),
+            Some(origin) => batch_answer::lead_back(answer, &self.address, &origin).await,
+            None => Ok(answer),
         }
     }
 
@@ -103,17 +107,6 @@ impl Live {
     }
 }
 
-/// Leaves of the caller's headers what the upstream is to see, and the body's framing as it was.
-fn prepare(headers: &mut HeaderMap, body: &impl Body) {
-    let open_ended = !body.is_end_stream() && body.size_hint().exact().is_none();
-    headers::keep_end_to_end(headers, open_ended);
-    headers::drop_own(headers);
-    if open_ended && !headers.contains_key(CONTENT_LENGTH) {
-        // Said aloud, since a GET with a body would lose it otherwise.
-        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-}
-
 fn show_only(headers: &mut HeaderMap, (name, mut value): Credential) {
     headers.remove(&X_API_KEY);
     headers.remove(AUTHORIZATION);
@@ -121,18 +114,30 @@ fn show_only(headers: &mut HeaderMap, (name, mut value): Credential) {
     headers.insert(name, value);
 }
 
+/// The answer as the caller is to see it; its caller's connection has a version of its own.
+fn pass_on(asked: &Method, head: Head, exchange: Exchange) -> Result<Response<LiveBody>, Error> {
+    let body = LiveBody::begun(exchange, head.framing(asked)?)?;
+    let mut answer = Response::new(body);
+    *answer.status_mut() = head.status;
+    *answer.headers_mut() = head.headers;
+    if let Some(reason) = head.reason {
+        answer.extensions_mut().insert(reason);
+    }
+    let open_ended = answer.body().left().is_none();
+    headers::keep_end_to_end(answer.headers_mut(), open_ended);
+    Ok(answer)
+}
+
 /// Waits for the answer's head as long as something moves: the time counts from the last progress of the upload.
-async fn first_byte(
-    answer: impl Future<Output = Result<Response<Incoming>, BoxError>>,
+async fn first_byte<T>(
+    answer: impl Future<Output = Result<T, Error>>,
     progress: &Progress,
     timeout: Duration,
-) -> Result<Response<Incoming>, Error> {
+) -> Result<T, Error> {
     let mut answer = pin!(answer);
     loop {
         match timeout_at(progress.last() + timeout, &mut answer).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) if progress.is_broken() => return Err(Error::Upload(error)),
-            Ok(Err(error)) => return Err(Error::Unreachable(error)),
+            Ok(answered) => return answered,
             Err(_) if Instant::now() < progress.last() + timeout => {}
             Err(_) => return Err(Error::Timeout),
         }
@@ -151,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn silence_ends_the_wait() {
-        let waited = first_byte(pending(), &Progress::begin(), TIMEOUT).await;
+        let waited = first_byte(pending::<Result<(), _>>(), &Progress::begin(), TIMEOUT).await;
         assert!(matches!(waited, Err(Error::Timeout)));
     }
 
@@ -162,7 +167,7 @@ mod tests {
         let moves_and_fails_late = async {
             progress.moved(began + TIMEOUT * 1000);
             sleep_until(began + TIMEOUT * 3).await;
-            Err("late".into())
+            Err::<(), _>(Error::Unreachable("late".into()))
         };
         let waited = first_byte(moves_and_fails_late, &progress, TIMEOUT).await;
         assert!(matches!(waited, Err(Error::Unreachable(_))));

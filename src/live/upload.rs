@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,22 +19,16 @@ use super::BoxError;
 pub(super) struct Progress {
     began: Instant,
     moved_after_millis: AtomicU64,
-    broken: AtomicBool,
 }
 
 impl Progress {
     pub(super) fn begin() -> Self {
-        Self { began: Instant::now(), moved_after_millis: AtomicU64::new(0), broken: AtomicBool::new(false) }
+        Self { began: Instant::now(), moved_after_millis: AtomicU64::new(0) }
     }
 
     /// When the last thing was sent.
     pub(super) fn last(&self) -> Instant {
         self.began + Duration::from_millis(self.moved_after_millis.load(Ordering::Relaxed))
-    }
-
-    /// Whether the caller's body ended in an error.
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
     }
 
     pub(super) fn moved(&self, now: Instant) {
@@ -67,7 +61,7 @@ impl Body for Upload {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
-            Some(Err(_)) => self.progress.broken.store(true, Ordering::Relaxed),
+            Some(Err(_)) => {}
             Some(Ok(_)) | None => self.progress.moved(Instant::now()),
         }
         Poll::Ready(frame)
@@ -105,7 +99,6 @@ mod tests {
         assert_eq!(progress.last(), progress.began);
         upload.frame().await.unwrap().unwrap();
         assert!(progress.last() >= progress.began + HOUR);
-        assert!(!progress.is_broken());
     }
 
     #[tokio::test]
@@ -113,6 +106,5 @@ mod tests {
         let (mut upload, progress) = upload(vec![Err("gone")]);
         upload.frame().await.unwrap().unwrap_err();
         assert_eq!(progress.last(), progress.began);
-        assert!(progress.is_broken());
     }
 }

@@ -1,103 +1,88 @@
-//! The connections to the upstream: the one place that decides how bytes travel there.
+//! The connections to the upstream, and the requests that go over them.
+//!
+//! Everything here is polled by the task of the caller's own connection: no byte changes threads on its way, and whoever
+//! drops a request, or the body of its answer, closes the connection, which is how the upstream learns of it.
 
-use std::future::Future;
+mod connect;
+mod dial;
+mod exchange;
+mod idle;
+mod leftover;
+mod names;
+mod outbox;
+mod proxy;
+mod sending;
+mod stream;
+mod tls;
+
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use http::{Request, Response, Uri};
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
-use tower::Service;
+use bytes::Bytes;
+use http::request;
+use tokio_util::task::TaskTracker;
 
-use super::BoxError;
-use super::upload::Upload;
+use super::address::Address;
+use super::answer::Head;
+use super::request::head;
+use super::{BoxError, Error};
+use dial::Dialer;
+use idle::{Connection, Idle};
 
-/// How long connecting may take, name lookup and TLS included: three lost first packets, and then some.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+use exchange::Failed;
 
-/// How long an idle connection is kept: load balancers commonly close theirs after 60 s, and whoever closes first
-/// must be us, since a request that meets a connection being closed is lost.
-const IDLE_LIMIT: Duration = Duration::from_secs(50);
+pub(super) use exchange::Exchange;
+pub(super) use sending::{Length, Sending};
 
-/// How often a silent connection is probed: a long answer may be silent for minutes, and networks forget connections
-/// that carry nothing (the shortest common limit is 350 s).
-const PROBE_EVERY: Duration = Duration::from_secs(60);
-
-/// How many idle connections are kept; more are only left over from a burst, and each costs the upstream a socket.
-const IDLE_CONNECTIONS_MAX: usize = 512;
-
-/// A pool of connections to the upstream, over HTTP/1.1.
+/// The way to the upstream, and the connections that rest between two requests. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Connections {
-    client: legacy::Client<Connector, Upload>,
+pub(super) struct Upstream {
+    dialer: Arc<Dialer>,
+    idle: Arc<Idle>,
+    leftovers: TaskTracker,
 }
 
-impl Connections {
-    /// `encrypted` says whether certificates will be needed; the machine's own are read for that.
-    pub(super) fn new(encrypted: bool) -> io::Result<Self> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(PROBE_EVERY));
-        tcp.set_keepalive_interval(Some(PROBE_EVERY));
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls(encrypted)?).https_or_http().enable_http1();
-        // A canceled request is tried again only if not one byte of it was written, as on a connection that the
-        // upstream closed while it was idle.
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_LIMIT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .retry_canceled_requests(true)
-            .set_host(false)
-            .build(Connector(https.wrap_connector(tcp)));
-        Ok(Self { client })
+impl Upstream {
+    /// Connects to nothing yet.
+    pub(super) fn new(address: &Address) -> io::Result<Self> {
+        Ok(Self { dialer: Arc::new(Dialer::new(address)?), idle: Arc::default(), leftovers: TaskTracker::new() })
     }
 
-    /// Sends a request; dropping the future, or the answer's body, closes its connection.
-    pub(super) fn send(
-        &self,
-        request: Request<Upload>,
-    ) -> impl Future<Output = Result<Response<Incoming>, BoxError>> + use<> {
-        let answer = self.client.request(request);
-        async { answer.await.map_err(Into::into) }
+    /// The same way with connections of its own, for another thread.
+    pub(super) fn apart(&self) -> Self {
+        Self { idle: Arc::default(), ..self.clone() }
+    }
+
+    /// The head of a request as it finds its way; `prefix` is what the upstream's paths begin with.
+    pub(super) fn write_head(&self, asked: &request::Parts, prefix: &str) -> Bytes {
+        let before = [self.dialer.target_prefix(), prefix];
+        head(&asked.method, before, &asked.uri, &asked.headers, self.dialer.proxy_authorization())
+    }
+
+    /// Sends a request, and gives the answer's head with what is to read its body.
+    ///
+    /// A connection that had rested may turn out to be closed. Then the request goes out once more, over a new one, if
+    /// nothing of it can have been acted on.
+    pub(super) async fn send(&self, sending: Sending) -> Result<(Head, Exchange), Error> {
+        let sending = match self.idle.take() {
+            Some(connection) => match self.exchange(connection, sending).head().await {
+                Ok(answered) => return Ok(answered),
+                Err(failed) => failed.again()?,
+            },
+            None => sending,
+        };
+        match self.dialer.dial().await {
+            Ok(stream) => Ok(self.exchange(Connection::new(stream), sending).head().await?),
+            Err(error) => Err(Failed::unsent(error, sending, self.leftovers.clone()).into()),
+        }
+    }
+
+    fn exchange(&self, connection: Connection, sending: Sending) -> Exchange {
+        Exchange::new(connection, sending, self.idle.clone(), self.leftovers.clone())
     }
 }
 
-fn tls(encrypted: bool) -> io::Result<ClientConfig> {
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?;
-    if encrypted {
-        use hyper_rustls::ConfigBuilderExt as _;
-        return Ok(config.with_native_roots()?.with_no_client_auth());
-    }
-    Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
-}
-
-/// Connects within [`CONNECT_LIMIT`], handshake included, which the connectors below do not bound.
-#[derive(Clone, Debug)]
-struct Connector(HttpsConnector<HttpConnector>);
-
-impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, address: Uri) -> Self::Future {
-        let connected = tokio::time::timeout(CONNECT_LIMIT, self.0.call(address));
-        Box::pin(async move { connected.await? })
-    }
+/// An error of a kind of which only the text is of use.
+fn other(error: impl Into<BoxError>) -> io::Error {
+    io::Error::other(error)
 }

@@ -88,7 +88,11 @@ fn nothing_given_means_the_defaults() {
     let seconds = Duration::from_secs;
     let settings = Settings::load(&Sources::default()).unwrap().settings;
     let expected = Settings {
-        gateway: GatewaySettings { listen: "127.0.0.1:8100".parse().unwrap(), public_url: None },
+        gateway: GatewaySettings {
+            listen: "127.0.0.1:8100".parse().unwrap(),
+            public_url: None,
+            threads: one_thread_per_core(),
+        },
         admin: AdminSettings { listen: "127.0.0.1:8101".parse().unwrap(), token: None },
         upstream: provider::Settings { url: "https://api.anthropic.com".parse().unwrap(), timeout: seconds(600) },
         store: store::Settings {
@@ -133,6 +137,7 @@ fn what_a_file_sets_arrives_where_it_steers() {
         gateway: GatewaySettings {
             listen: "[::]:80".parse().unwrap(),
             public_url: Some("https://claude.example/gateway".parse().unwrap()),
+            threads: one_thread_per_core(),
         },
         admin: AdminSettings {
             listen: "10.0.0.1:81".parse().unwrap(),

@@ -283,10 +283,13 @@ const CLAIM_POSTGRES: &str = "
         for update skip locked)
     returning id, tenant, event, receiver, callback_url, deferral_id, group_name, created_at, attempts, fence";
 
-/// Attempts are numbered as they are noted: one that died with its process has no number.
+/// Attempts are numbered as they are noted: one that died with its process has no number. Of a delivery that has been
+/// deleted nothing is noted, and of two that two processes note at the same moment only one.
 const NOTE_ATTEMPT: &str = "
     insert into delivery_attempt (delivery_id, number, status, failure, started_at, duration_ms)
-    select $1, coalesce(max(number), 0) + 1, $2, $3, $4, $5 from delivery_attempt where delivery_id = $1";
+    select id, (select coalesce(max(number), 0) + 1 from delivery_attempt where delivery_id = $1), $2, $3, $4, $5
+    from delivery where id = $1
+    on conflict (delivery_id, number) do nothing";
 
 /// A receiver that has it has it, whoever else is trying by now.
 const NOTE_STATE: &str = "

@@ -58,13 +58,14 @@ pub(crate) struct Setup {
     file: String,
     batch_time: Duration,
     workers: Workers,
+    threads: usize,
 }
 
 impl Setup {
     /// The usual one.
     pub(crate) fn on(engine: Engine) -> Self {
         let (environment, file, workers) = (BTreeMap::new(), String::new(), Workers::ByHand);
-        let usual = Self { engine, environment, file, batch_time: Duration::ZERO, workers };
+        let usual = Self { engine, environment, file, batch_time: Duration::ZERO, workers, threads: 0 };
         usual.set("gateway.listen", "127.0.0.1:0").set("admin.listen", "127.0.0.1:0").set("batch.linger", "0")
     }
 
@@ -89,6 +90,11 @@ impl Setup {
         Self { workers: Workers::Running, ..self }
     }
 
+    /// The gateway has threads of its own, as in production.
+    pub(crate) fn threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
+    }
+
     pub(crate) async fn start(self) -> TestApp {
         let journal = Journal::open();
         let clock = if self.workers == Workers::Running { Clock::system() } else { Clock::manual(START) };
@@ -102,7 +108,8 @@ impl Setup {
         environment.entry(variable("upstream.url")).or_insert_with(|| simulator.url());
         environment.extend(storage.settings().map(|(key, value)| (variable(key), value)));
         let sources = Sources { file: Some(file), environment };
-        let settings = Settings::load(&sources).unwrap().settings;
+        let mut settings = Settings::load(&sources).unwrap().settings;
+        settings.gateway.threads = self.threads;
         let app = App::start(settings.clone(), clock.clone(), self.workers).await.unwrap();
         TestApp {
             app: Some(app),

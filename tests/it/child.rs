@@ -111,8 +111,24 @@ impl Gateway {
 
     /// Asks it to end.
     pub(crate) fn terminate(&self) {
-        let killed = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.pid())]).status().unwrap();
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let killed = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid())]).status().unwrap();
         assert!(killed.success());
+    }
+
+    /// Waits until it has logged this.
+    pub(crate) async fn until_logged(&self, words: &str) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        let logged = async {
+            while !self.log.lock().unwrap().contains(words) {
+                looks.tick().await;
+            }
+        };
+        soon(logged).await;
     }
 
     /// How it ended.

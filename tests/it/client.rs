@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use http::Method;
 use offpeak::clock::Clock;
 use offpeak::simulator::{Settings, Simulator};
 use serde_json::Value;
@@ -9,6 +10,8 @@ use serde_json::Value;
 use super::app::{Engine, Storage, body};
 use super::child::{Gateway, serve};
 use super::program::{offpeak, output, text};
+use super::webhooks::{Receiver, Reply};
+use super::wire::soon;
 
 /// Calls stay queued until somebody asks for a flush; then all is quick.
 const PATIENT: [(&str, &str); 2] = [("batch.linger", "1h"), ("batch.poll_min", "20ms")];
@@ -106,6 +109,39 @@ async fn a_flush_sends_what_is_queued() {
 }
 
 #[tokio::test]
+async fn deliveries_are_listed_and_replayed() {
+    let receiver = Receiver::scripted(|_, before| Reply::status(if before == 0 { 410 } else { 200 })).await;
+    let ground = Ground::new(&[("batch.linger", "1h"), ("webhooks.allow_hosts", "127.0.0.1")], &[]).await;
+    assert_eq!(shown(&ground, &["deliveries", "list"]).await, "There are no such deliveries.\n");
+    let call = ground.gateway.tagged(body("Hello")).header("x-defer-callback", receiver.url("/hook?token=s3cret"));
+    let deferral = call.send().await.id();
+    ground.gateway.request(Method::POST, &format!("/deferred/{deferral}/cancel")).send().await.expect(200);
+    let id = deferral.replacen("dfr_", "dlv_", 1);
+    let listed = async |status: &str| {
+        ids(&json(&ground, &["deliveries", "list", "--status", status]).await).iter().any(|one| *one == id)
+    };
+    let until = async |status: &str| {
+        let mut looks = tokio::time::interval(std::time::Duration::from_millis(50));
+        soon(async {
+            while !listed(status).await {
+                looks.tick().await;
+            }
+        })
+        .await;
+    };
+    until("dead").await;
+    let table = shown(&ground, &["deliveries", "list", "--receiver", &receiver.origin()]).await;
+    assert!(table.contains(&id) && table.contains("  410  ") && !table.contains("s3cret"), "{table}");
+    assert_eq!(ids(&json(&ground, &["deliveries", "list", "--receiver", "nobody"]).await), [""; 0]);
+
+    let said = shown(&ground, &["deliveries", "replay", &id]).await;
+    assert_eq!(said, format!("{id} (deferral.canceled) is sent to {} once more.\n", receiver.origin()));
+    until("delivered").await;
+    assert_eq!(receiver.got().len(), 2);
+    assert_eq!(json(&ground, &["deliveries", "replay", &id]).await["id"], *id);
+}
+
+#[tokio::test]
 async fn the_token_is_asked_for_and_never_shown() {
     let ground = Ground::new(&[], &[("OFFPEAK_ADMIN_TOKEN", "right-token")]).await;
     for wrong in [&["flush"][..], &["flush", "--token", "wrong-token"]] {
@@ -130,6 +166,7 @@ async fn what_goes_wrong_is_said_with_what_to_do() {
         (&["flush"][..], NOBODY, ["cannot be reached", "offpeak serve"]),
         (&["deferrals", "show", UNKNOWN], admin.as_str(), ["no such deferral", ""]),
         (&["deferrals", "cancel", UNKNOWN], admin.as_str(), ["no such deferral", ""]),
+        (&["deliveries", "replay", "dlv_00000000000000000000000000000000"], admin.as_str(), ["no such delivery", ""]),
         (&["deferrals", "list", "--after-id", UNKNOWN], gateway.as_str(), ["check --admin", "404"]),
     ] {
         let output = output(&mut offpeak(&[arguments, &["--admin", admin]].concat())).await;
@@ -148,6 +185,10 @@ async fn wrong_use_is_found_before_anybody_is_asked() {
         &["deferrals", "show", "nonsense"],
         &["deferrals", "list", "--status", "done"],
         &["deferrals", "list", "--limit", "0"],
+        &["deliveries"],
+        &["deliveries", "replay"],
+        &["deliveries", "replay", UNKNOWN],
+        &["deliveries", "list", "--status", "queued"],
         &["flush", "--admin", "nonsense"],
     ] {
         assert_eq!(output(&mut offpeak(arguments)).await.status.code(), Some(2), "{arguments:?}");

@@ -3,6 +3,7 @@
 mod connections;
 mod listener;
 mod messages;
+mod outside;
 mod results_url;
 mod streams;
 

@@ -11,9 +11,10 @@ use offpeak::simulator::{Effect, Endpoint, Fault, Settings, Simulator};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::app::{Call, Engine, Storage, body, on_both_engines};
+use super::app::{Call, Engine, Storage, body, on_both_engines, variable};
 use super::child::{Gateway, serve};
 use super::postgres::{PrivateCluster, database_at};
+use super::webhooks::{Receiver, Reply, SECRET};
 use super::wire::soon;
 
 on_both_engines! {
@@ -173,6 +174,72 @@ async fn a_process_that_is_asked_to_end_ends_well() {
 }
 
 #[tokio::test]
+async fn settings_are_read_again_on_a_signal_or_when_their_file_has_changed() {
+    let receiver = Receiver::start().await;
+    let storage = Storage::new(Engine::Sqlite).await;
+    let simulator = provider(Duration::ZERO).await;
+    let file = storage.folder().join("offpeak.toml");
+    let of = |name: &str| {
+        let (url, secret) = (receiver.url(&format!("/{name}")), format!("whsec_{}", "A".repeat(32)));
+        format!("[[receiver]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret = \"{secret}\"\n")
+    };
+    std::fs::write(&file, of("first")).unwrap();
+    let mut command = serve(&storage, &simulator.url(), &QUICK);
+    command.args(["--config", file.to_str().unwrap()]);
+    let mut gateway = Gateway::start(command).await;
+    gateway.until_ready().await;
+    let tell = async |name: &str| gateway.tagged(body("Hi")).header("x-defer-callback", name).send().await;
+    let accepted = async |name: &str| {
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        soon(async {
+            while tell(name).await.status != 202 {
+                looks.tick().await;
+            }
+        })
+        .await;
+    };
+    tell("first").await.expect(202);
+    tell("second").await.refused(400, "invalid_request_error", "invalid-header");
+    // A change is noticed by itself, and holds for what is sent as well as for what is accepted.
+    std::fs::write(&file, of("second") + "# longer").unwrap();
+    accepted("second").await;
+    receiver.until(|got| got.iter().any(|one| one.path == "/second")).await;
+    tell("first").await.refused(400, "invalid_request_error", "invalid-header");
+    // One with a fault changes nothing, and says why.
+    std::fs::write(&file, of("third") + "[batch]\nlingr = \"5s\"\n").unwrap();
+    gateway.until_logged("settings with a fault").await;
+    tell("second").await.expect(202);
+    tell("third").await.refused(400, "invalid_request_error", "invalid-header");
+    // The operator need not wait for the next look.
+    std::fs::write(&file, of("third")).unwrap();
+    gateway.signal("HUP");
+    accepted("third").await;
+    gateway.terminate();
+    assert_eq!(gateway.ended().await.code(), Some(0), "{}", gateway.log());
+    let log = gateway.log();
+    assert!(log.contains("did you mean \\\"linger\\\"?"), "{log}");
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_under_way_is_waited_for() {
+    let (release, released) = watch::channel(false);
+    let receiver = Receiver::scripted(move |_, _| Reply::Once(released.clone())).await;
+    let storage = Storage::new(Engine::Sqlite).await;
+    let simulator = provider(Duration::ZERO).await;
+    let settings = [("webhooks.allow_hosts", "127.0.0.1"), ("batch.linger", "20ms"), ("batch.poll_min", "10ms")];
+    let mut gateway = Gateway::start(serve(&storage, &simulator.url(), &settings)).await;
+    gateway.until_ready().await;
+    gateway.tagged(body("Hi")).header("x-defer-callback", receiver.url("/")).send().await.expect(202);
+    receiver.until(|got| got.len() == 1).await;
+    gateway.terminate();
+    gateway.until_logged("draining").await;
+    release.send_replace(true);
+    assert_eq!(gateway.ended().await.code(), Some(0), "{}", gateway.log());
+    let taken = "select count(*) from delivery where state = 'delivered'";
+    assert_eq!(storage.count(taken).await, 1);
+}
+
+#[tokio::test]
 async fn a_stream_may_end_before_the_process_does_unless_it_is_asked_twice() {
     let storage = Storage::new(Engine::Sqlite).await;
     let simulator = provider(Duration::ZERO).await;
@@ -209,12 +276,15 @@ async fn a_replica_takes_over_what_a_dead_one_held() {
 
 #[tokio::test]
 async fn the_log_holds_no_secret_however_much_it_tells() {
-    let marks = ["marked-key", "marked-prompt", "marked-token", "marked-upstream", "marked-reference"];
+    let hook_secret = &SECRET["whsec_".len()..];
+    let marks = ["marked-key", "marked-prompt", "marked-token", "marked-upstream", "marked-reference", "marked-hook"];
+    let receiver = Receiver::scripted(|_, before| Reply::status(if before == 0 { 500 } else { 200 })).await;
     let storage = Storage::new(Engine::Sqlite).await;
     let keys = "[[key]]\nname = \"team\"\nsecret = \"gw-marked-key-2\"\nupstream = \"sk-marked-upstream-1\"\n";
     let simulator = provider(Duration::ZERO).await;
     std::fs::write(storage.folder().join("keys.toml"), keys).unwrap();
     let mut command = serve(&storage, &simulator.url(), &QUICK);
+    command.env("OFFPEAK_WEBHOOK_SECRET", SECRET).env(variable("webhooks.allow_hosts"), "127.0.0.1");
     command.args(["--config", "keys.toml"]).env("RUST_LOG", "trace").env("OFFPEAK_ADMIN_TOKEN", "marked-token-1");
     let mut gateway = Gateway::start(command).await;
     gateway.until_ready().await;
@@ -240,6 +310,13 @@ async fn the_log_holds_no_secret_however_much_it_tells() {
         answers.push(gateway.get(&format!("/deferred/{id}/message?wait=25")).key(key).send().await);
     }
     assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 403, 400]);
+    let told = |callback: &str| gateway.tagged(body("marked-prompt")).header("x-defer-callback", callback).send();
+    told("https://marked-hook@8.8.8.8/").await.expect(400);
+    // One is taken at the second attempt, and nobody is at the other place.
+    for callback in [receiver.url("/marked-hook?token=marked-hook").as_str(), "http://127.0.0.1:1/marked-hook"] {
+        told(callback).await.expect(202);
+    }
+    receiver.until(|got| got.len() == 2).await;
     for token in ["marked-token-1", "marked-token-2"] {
         gateway.operator(Method::GET, "/api/status").bearer(token).send().await;
     }
@@ -249,7 +326,8 @@ async fn the_log_holds_no_secret_however_much_it_tells() {
     let log = gateway.log();
     assert!(log.contains("\"level\":\"TRACE\""), "it tells everything");
     assert!(log.lines().count() > 100);
-    for mark in marks {
+    assert!(log.contains("a webhook was not taken"));
+    for mark in marks.into_iter().chain([hook_secret]) {
         assert!(!log.contains(mark), "{mark}: {:?}", log.lines().find(|line| line.contains(mark)));
     }
     let said = answers[0].json()["content"][0]["text"].as_str().unwrap_or_default().to_owned();

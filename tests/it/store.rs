@@ -21,6 +21,7 @@ macro_rules! on_both_engines {
 
 mod accept;
 mod claims;
+mod deliveries;
 mod feed;
 mod fixture;
 mod groups;

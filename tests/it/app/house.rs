@@ -14,7 +14,7 @@ pub(super) const UNDER_WAY: &str = "select (select count(*) from deferral where 
                        and group_name = deferral_group.name and completed_at is null))";
 
 /// What there must be none of.
-const NONE_OF: [(&str, &str); 13] = [
+const NONE_OF: [(&str, &str); 14] = [
     (
         "batches that are not done",
         "select count(*) from batch where state in ('building', 'uncertain', 'submitted', 'ended')",
@@ -72,6 +72,11 @@ const NONE_OF: [(&str, &str); 13] = [
         "select count(*) from deferral_group where members > expect
              or members < (select count(*) from deferral where tenant = deferral_group.tenant
                            and group_name = deferral_group.name)",
+    ),
+    (
+        "final deferrals whose webhook nobody sends",
+        "select count(*) from deferral where completed_at is not null and receiver is not null
+             and id not in (select deferral_id from delivery where deferral_id is not null)",
     ),
     ("deferrals without a body", "select count(*) from deferral where id not in (select deferral_id from payload)"),
 ];

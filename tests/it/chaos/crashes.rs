@@ -21,9 +21,6 @@ on_both_engines! { a_crash_anywhere_loses_nothing_and_repeats_nothing }
 /// Calls of a story that fills one batch.
 const CALLS: usize = 3;
 
-/// A callback where nobody listens: what is told there stays due.
-const NOBODY: &str = "http://127.0.0.1:9/";
-
 /// Stories that run side by side; most of their time is waiting.
 const SIDE_BY_SIDE: usize = 10;
 
@@ -54,6 +51,8 @@ enum Story {
     Canceled,
     /// It is canceled when the provider has it.
     CanceledLate,
+    /// Its webhook was taken, and is sent once more.
+    Replayed,
     /// It is deleted after its time.
     Forgotten,
     /// It belongs to a group, which is closed before its first member.
@@ -63,7 +62,7 @@ enum Story {
 use Story::*;
 
 /// Every crash point, and the story that passes it.
-const CRASHES: [(&str, Story); 35] = [
+const CRASHES: [(&str, Story); 39] = [
     ("admit.commit", Plain),
     ("admit.ticket", Plain),
     ("build.wake", Plain),
@@ -91,6 +90,10 @@ const CRASHES: [(&str, Story); 35] = [
     ("rescue.again", RescuedLater),
     ("promote.answer", Promoted),
     ("cancel.answer", Canceled),
+    ("deliver.claimed", Plain),
+    ("deliver.answered", Plain),
+    ("deliver.noted", Plain),
+    ("replay.answer", Replayed),
     ("retain.batches", Forgotten),
     ("retain.lanes", Forgotten),
     ("group.closed", Grouped),
@@ -198,7 +201,7 @@ impl Story {
     fn faults(self) -> Vec<Fault> {
         let create = |effect| Fault::at(Endpoint::BatchCreate, effect).times(1);
         match self {
-            Plain | Rescued | Canceled | Forgotten | Grouped => vec![],
+            Plain | Rescued | Canceled | Replayed | Forgotten | Grouped => vec![],
             LostAnswer => vec![create(Effect::CutAfter)],
             NothingMade | FalseMatch => vec![create(Effect::CutBefore)],
             Promoted => vec![create(Effect::Hang { worked: false })],
@@ -220,7 +223,7 @@ impl Story {
     /// What the callers do; their tickets.
     async fn play(self, stage: &Stage) -> Vec<String> {
         if self == Grouped {
-            let closing = format!(r#"{{"expect":{CALLS},"callback":"{NOBODY}"}}"#);
+            let closing = format!(r#"{{"expect":{CALLS},"callback":"{}"}}"#, stage.receiver.url("/group"));
             let close = |call: &dyn Fn(Method, &str) -> Call| {
                 call(Method::POST, "/deferred/groups/nightly/close").body(closing.clone())
             };
@@ -233,6 +236,16 @@ impl Story {
             _ => stage.tickets(0..CALLS, "batch").await,
         };
         let what = match self {
+            Replayed => {
+                let taken =
+                    async || stage.storage.count("select count(*) from delivery where state = 'delivered'").await;
+                until("all webhooks are taken", async || (taken().await == CALLS as i64).then_some(())).await;
+                for ticket in &tickets {
+                    let path = format!("/api/deliveries/{}/replay", ticket.replacen("dfr_", "dlv_", 1));
+                    stage.operate(Method::POST, &path).await.expect(200);
+                }
+                return tickets;
+            }
             Canceled => "cancel",
             CanceledLate => {
                 until("the batch is known to be made", async || {
@@ -289,7 +302,15 @@ impl Story {
         equal("entries", entries as usize, billed..=billed);
         let told = stage.storage.count("select count(*) from delivery where event = 'group.completed'").await;
         equal("groups told of", told as usize, usize::from(self == Grouped)..=usize::from(self == Grouped));
+        let of_groups = stage.receiver.got().into_iter().filter(|got| got.json()["type"] == "group.completed");
+        let heard: BTreeSet<String> = of_groups.map(|got| got.header("webhook-id").to_owned()).collect();
+        equal("groups heard of", heard.len(), usize::from(self == Grouped)..=usize::from(self == Grouped));
+        let times = if self == Replayed { 2 } else { 1 };
         for ticket in tickets {
+            let told = stage.told(ticket);
+            if told.len() < times || told.iter().any(|got| got.json()["type"] != format!("deferral.{status}")) {
+                faults.push(format!("{ticket} was told {} times, and {times} are right", told.len()));
+            }
             let shown = stage.insist(|call| call(Method::GET, &format!("/deferred/{ticket}"))).await.expect(200).json();
             if shown["status"] != status {
                 faults.push(format!("{ticket} is {} instead of {status}", shown["status"]));

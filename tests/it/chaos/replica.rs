@@ -19,10 +19,17 @@ pub(super) struct Replica {
     heard: Arc<Mutex<Heard>>,
 }
 
+/// Where it serves callers, and operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Doors {
+    pub(super) gateway: SocketAddr,
+    pub(super) admin: SocketAddr,
+}
+
 /// What its log has told.
 #[derive(Default)]
 struct Heard {
-    gateway: Option<SocketAddr>,
+    doors: Option<Doors>,
     log: VecDeque<String>,
 }
 
@@ -46,17 +53,17 @@ impl Replica {
     }
 
     /// Waits until it serves; `None` if it ended before.
-    pub(super) async fn serving(&mut self) -> Option<SocketAddr> {
+    pub(super) async fn serving(&mut self) -> Option<Doors> {
         until("the replica serves or ends", async || {
             let has_ended = self.has_ended();
-            (self.door().is_some() || has_ended).then(|| self.door())
+            (self.doors().is_some() || has_ended).then(|| self.doors())
         })
         .await
     }
 
     /// Where it serves, or has served.
-    pub(super) fn door(&self) -> Option<SocketAddr> {
-        self.heard.lock().unwrap().gateway
+    pub(super) fn doors(&self) -> Option<Doors> {
+        self.heard.lock().unwrap().doors
     }
 
     fn has_ended(&mut self) -> bool {
@@ -95,14 +102,15 @@ impl Drop for Replica {
 /// Reads the log to its end.
 fn listen(stderr: ChildStderr, heard: &Mutex<Heard>) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        let address = || {
+        let doors = || {
             let line: Value = serde_json::from_str(&line).ok()?;
             let fields = line.get("fields").filter(|fields| fields["message"] == "serving")?;
-            fields["gateway"].as_str()?.parse().ok()
+            let address = |name: &str| fields[name].as_str()?.parse().ok();
+            Some(Doors { gateway: address("gateway")?, admin: address("admin")? })
         };
         let mut heard = heard.lock().unwrap();
-        if heard.gateway.is_none() {
-            heard.gateway = address();
+        if heard.doors.is_none() {
+            heard.doors = doors();
         }
         heard.log.push_back(line);
         if heard.log.len() > LOG_LINES {

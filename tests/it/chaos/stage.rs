@@ -1,4 +1,5 @@
-//! The stage: a simulator and a store that survive every replica, callers who do not give up, and the reckoning.
+//! The stage: a simulator, a store and a receiver of webhooks that survive every replica, callers who do not give up, and
+//! the reckoning.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -11,11 +12,13 @@ use offpeak::clock::Clock;
 use offpeak::simulator::{self, Books, Simulator};
 use uuid::Uuid;
 
-use super::replica::Replica;
+use super::replica::{Doors, Replica};
 use crate::it::app::{Answer, Call, Engine, KEY, Storage, body, client, under_way, variable, wrong};
+use crate::it::webhooks::{Got, Receiver};
 
-/// What takes longer does not happen.
-const LIMIT: Duration = Duration::from_secs(30);
+/// What takes longer does not happen. A webhook that died with its replica is taken up when it cannot be under way any
+/// more, which alone takes a quarter of this.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(25);
@@ -37,10 +40,12 @@ pub(super) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Opt
 pub(super) struct Stage {
     pub(super) simulator: Simulator,
     pub(super) storage: Storage,
+    /// Where all callers want their webhooks.
+    pub(super) receiver: Receiver,
     environment: BTreeMap<String, String>,
     http: reqwest::Client,
     /// Where replicas were last seen to serve.
-    doors: Mutex<Vec<SocketAddr>>,
+    doors: Mutex<Vec<Doors>>,
 }
 
 impl Stage {
@@ -65,12 +70,14 @@ impl Stage {
             ("batch.poll_max", "200ms"),
             ("batch.reconcile_wait", "1s"),
             ("batch.lease", "1s"),
+            ("webhooks.allow_hosts", "127.0.0.1"),
         ]
         .map(|(key, value)| (variable(key), value.to_owned()));
         let mut environment = BTreeMap::from(usual);
         environment.extend(storage.settings().map(|(key, value)| (variable(key), value)));
         environment.extend(settings.iter().map(|(key, value)| (variable(key), (*value).to_owned())));
-        Self { simulator, storage, environment, http: client(), doors: Mutex::default() }
+        let receiver = Receiver::start().await;
+        Self { simulator, storage, receiver, environment, http: client(), doors: Mutex::default() }
     }
 
     /// Starts a replica that serves.
@@ -92,12 +99,12 @@ impl Stage {
     }
 
     fn open_door(&self, replica: &Replica) {
-        self.doors.lock().unwrap().extend(replica.door());
+        self.doors.lock().unwrap().extend(replica.doors());
     }
 
     /// Callers need not try this one any more.
     pub(super) fn close_door(&self, replica: &Replica) {
-        self.doors.lock().unwrap().retain(|door| Some(*door) != replica.door());
+        self.doors.lock().unwrap().retain(|doors| Some(*doors) != replica.doors());
     }
 
     /// Calls by callers who repeat them until they have their tickets, as the SDKs do.
@@ -114,6 +121,7 @@ impl Stage {
                 .insist(|call| {
                     let call = call(Method::POST, "/v1/messages").body(prompt.clone());
                     let call = tags.iter().fold(call, |call, (name, value)| call.header(name, value));
+                    let call = call.header("x-defer-callback", self.receiver.url("/"));
                     let call = if tries > 0 { call.header("x-stainless-retry-count", tries.to_string()) } else { call };
                     tries += 1;
                     call
@@ -124,22 +132,42 @@ impl Stage {
         .await
     }
 
-    /// A request that is repeated until a replica answers it.
+    /// A request of a caller that is repeated until a replica answers it.
     pub(super) async fn insist(&self, mut write: impl FnMut(&dyn Fn(Method, &str) -> Call) -> Call) -> Answer {
+        self.repeat(|doors| {
+            write(&|method, path: &str| {
+                Call::new(&self.http, method, doors.gateway, path)
+                    .header("x-api-key", KEY)
+                    .header("anthropic-version", "2023-06-01")
+            })
+        })
+        .await
+    }
+
+    /// The same of an operator.
+    pub(super) async fn operate(&self, method: Method, path: &str) -> Answer {
+        self.repeat(|doors| Call::new(&self.http, method.clone(), doors.admin, path)).await
+    }
+
+    async fn repeat(&self, mut write: impl FnMut(Doors) -> Call) -> Answer {
         let mut turn = 0;
         until("a request is answered", async || {
             turn += 1;
-            let door = self.door(turn)?;
-            let sent = write(&|method, path| self.call(door, method, path)).try_send().await;
+            let sent = write(self.doors(turn)?).try_send().await;
             sent.ok().filter(|answer| answer.status < 500)
         })
         .await
     }
 
-    /// One of the doors, which may lead nowhere by now.
-    pub(super) fn door(&self, turn: usize) -> Option<SocketAddr> {
+    /// The doors of one of the replicas, which may lead nowhere by now.
+    fn doors(&self, turn: usize) -> Option<Doors> {
         let doors = self.doors.lock().unwrap();
         doors.get(turn % doors.len().max(1)).copied()
+    }
+
+    /// Where callers come in, at one of the replicas.
+    pub(super) fn door(&self, turn: usize) -> Option<SocketAddr> {
+        self.doors(turn).map(|doors| doors.gateway)
     }
 
     pub(super) fn call(&self, door: SocketAddr, method: Method, path: &str) -> Call {
@@ -147,10 +175,12 @@ impl Stage {
         call.header("x-api-key", KEY).header("anthropic-version", "2023-06-01")
     }
 
-    /// Waits until nothing is under way, and says what is not in order then: whoever has a ticket has a result, and
-    /// by the simulator's books nothing was submitted twice.
+    /// Waits until nothing is under way, and says what is not in order then: whoever has a ticket has a result and was
+    /// told so, and by the simulator's books nothing was submitted twice.
     pub(super) async fn reckon(&self, tickets: &[String]) -> Vec<String> {
         until("nothing is under way", async || (under_way(&self.storage).await == 0).then_some(())).await;
+        let due = "select count(*) from delivery where state = 'due'";
+        until("all webhooks are taken", async || (self.storage.count(due).await == 0).then_some(())).await;
         let mut faults = wrong(&self.storage).await;
         let submitted = self.submitted();
         let durable = self.storage.numbers("select id, cast(attempts as bigint) from deferral").await;
@@ -169,8 +199,21 @@ impl Stage {
             if answer.status == 202 {
                 faults.push(format!("{ticket} has no result"));
             }
+            match self.told(ticket).as_slice() {
+                [] => faults.push(format!("nobody was told of {ticket}")),
+                [first, more @ ..] if more.iter().any(|other| other.body != first.body) => {
+                    faults.push(format!("what was told of {ticket} is not the same each time"));
+                }
+                _ => {}
+            }
         }
         faults
+    }
+
+    /// What the receiver was told of a deferral: the id is the same each time.
+    pub(super) fn told(&self, ticket: &str) -> Vec<Got> {
+        let id = ticket.replacen("dfr_", "dlv_", 1);
+        self.receiver.got().into_iter().filter(|got| got.header("webhook-id") == id).collect()
     }
 
     /// In how many batches that were made each deferral is.

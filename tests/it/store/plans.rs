@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use offpeak::clock::Timestamp;
 use offpeak::domain::batch::BatchState;
+use offpeak::domain::callback::Callback;
 use offpeak::domain::deferral::Answer;
-use offpeak::store::{Accepted, Filter, NewDeferral, PageCursor, Scope, Store};
+use offpeak::domain::delivery::DeliveryState;
+use offpeak::store::{Accepted, DeliveryFilter, Filter, NewDeferral, Next, PageCursor, Scope, Store, Tried};
 use sqlx::{AssertSqlSafe, Row as _};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -106,7 +108,7 @@ const LARGE: [&str; 10] = [
 ];
 
 /// Indexes that hold only what is open, so that reading one from end to end is fine.
-const OF_OPEN_ROWS: [&str; 4] = ["deferral_queued", "deferral_batched", "deferral_open", "batch_lane"];
+const OF_OPEN_ROWS: [&str; 5] = ["deferral_queued", "deferral_batched", "deferral_open", "batch_lane", "delivery_due"];
 
 async fn every_statement_finds_its_rows_by_an_index(db: Fixture) {
     if !is_alone() {
@@ -124,6 +126,7 @@ async fn every_statement_finds_its_rows_by_an_index(db: Fixture) {
     results(&ear).await;
     feed_and_groups(&ear).await;
     callers_and_retention(&ear).await;
+    deliveries(&ear).await;
 }
 
 async fn queue_and_batches(ear: &Overhearing) {
@@ -250,6 +253,55 @@ async fn callers_and_retention(ear: &Overhearing) {
     ear.expect("forgetting lanes", "deferral_open").await;
 }
 
+/// 300 webhooks are due at three receivers, behind a long history of those that were taken.
+async fn deliveries(ear: &Overhearing) {
+    let (store, later) = (&ear.store, NOW.plus(LEASE));
+    for number in 1_001..=1_300 {
+        let receiver = Callback::receiver(["a", "b", "c"][number as usize % 3]);
+        ear.db.accept([NewDeferral { callback: Some(receiver), ..call(number) }]).await;
+        let canceled = Answer::canceled(id(number));
+        store.cancel(id(number), &Scope::All, &canceled, later).await.unwrap().expect("a deferral");
+    }
+    if matches!(ear.db.raw, Raw::Postgres(_)) {
+        ear.db.raw.run("analyze").await;
+    }
+    heard();
+    let receivers = store.waiting_receivers("", later, 500).await.unwrap();
+    assert_eq!(receivers.len(), 3);
+    ear.expect("who waits", "delivery_due").await;
+    let wanted: Vec<_> = receivers.into_iter().map(|waiting| (waiting.receiver, 2)).collect();
+    let claimed = store.claim_deliveries(&wanted, later, LEASE).await.unwrap();
+    assert_eq!(claimed.len(), 6);
+    ear.expect("claiming deliveries", "delivery_due").await;
+    let tried = Tried { status: Some(200), failure: None, started_at: later, duration: LEASE };
+    for one in &claimed {
+        assert!(store.delivery_tried(one, tried, Next::Delivered, later).await.unwrap());
+    }
+    ear.expect("noting an attempt", "delivery_attempt_pkey|sqlite_autoindex_delivery_attempt_1").await;
+    store.delivery_counts().await.unwrap();
+    ear.expect("counting deliveries", "delivery_due|delivery_state").await;
+
+    let (state, receiver) = (Some(DeliveryState::Due), Some("a".to_owned()));
+    for (filter, index) in [
+        (DeliveryFilter::default(), "delivery_pkey|sqlite_autoindex_delivery_1"),
+        (DeliveryFilter { state, ..DeliveryFilter::default() }, "delivery_state"),
+        (DeliveryFilter { receiver: receiver.clone(), ..DeliveryFilter::default() }, "delivery_receiver"),
+        (
+            DeliveryFilter { state, receiver, ..DeliveryFilter::default() },
+            "delivery_receiver|delivery_state|delivery_due",
+        ),
+    ] {
+        assert_eq!(store.deliveries(&filter, 20).await.unwrap().len(), 20, "{filter:?}");
+        ear.expect("a page of deliveries", index).await;
+    }
+    store.delivery_history(claimed[0].id).await.unwrap();
+    store.replay_delivery(claimed[0].id, later).await.unwrap().expect("a delivery");
+    ear.expect("one delivery", "delivery_pkey|sqlite_autoindex_delivery_1").await;
+    let before = Timestamp::from_millis(1_700_000_021_000);
+    assert!(store.forget_handed_over(before, 100).await.unwrap() > 0);
+    ear.expect("forgetting deliveries", "delivery_ended").await;
+}
+
 /// A store whose statements are overheard.
 struct Overhearing {
     db: Fixture,
@@ -290,7 +342,7 @@ fn reads_all(line: &str, table: &str) -> bool {
 }
 
 fn is_statement(text: &str) -> bool {
-    ["select", "insert", "update", "delete"].iter().any(|verb| text.trim_start().starts_with(verb))
+    ["select", "insert", "update", "delete", "with"].iter().any(|verb| text.trim_start().starts_with(verb))
 }
 
 /// What sqlx has told since it was last asked.

@@ -44,6 +44,8 @@ impl Got {
 pub(crate) enum Reply {
     /// With this status, and perhaps a header.
     Status(u16, Option<(&'static str, String)>),
+    /// Well, once this is so.
+    Once(watch::Receiver<bool>),
     /// Not at all.
     Hang,
     /// With a body that has no end.
@@ -62,6 +64,10 @@ impl Reply {
     async fn response(self, gone: watch::Sender<bool>) -> Response {
         let (status, header, body) = match self {
             Self::Status(status, header) => (status, header, Body::from("thank you")),
+            Self::Once(mut is_so) => {
+                is_so.wait_for(|is_so| *is_so).await.unwrap();
+                (200, None, Body::empty())
+            }
             Self::Hang => std::future::pending().await,
             Self::Endless => (200, None, endless(gone)),
         };

@@ -6,12 +6,13 @@ use http::Method;
 use offpeak::secret::{MasterKey, Vault};
 use serde_json::{Value, json};
 
-use super::{OLD_SECRET, Receiver, SECRET, delivery_id, is_signed, section, setup};
+use super::{OLD_SECRET, Receiver, Reply, SECRET, delivery_id, is_signed, section, setup};
 use crate::it::app::{Engine, Setup, body, on_both_engines};
 
 on_both_engines! {
     what_is_told_is_the_deferral_itself,
     every_final_state_is_told,
+    a_group_is_told_of_when_it_is_complete,
     a_receiver_is_told_by_its_name,
     nobody_is_told_who_did_not_ask,
 }
@@ -72,6 +73,37 @@ async fn every_final_state_is_told(engine: Engine) {
         assert_eq!(event["timestamp"], event["data"]["completed_at"]);
         assert!(is_signed(told, SECRET));
     }
+}
+
+async fn a_group_is_told_of_when_it_is_complete(engine: Engine) {
+    let receiver = Receiver::scripted(|_, before| Reply::status(if before == 0 { 500 } else { 200 })).await;
+    let app = setup(engine).batch_time(Duration::from_secs(90)).start().await;
+    for prompt in ["1", "2"] {
+        app.tagged(body(prompt)).header("x-defer-group", "nightly").send().await.id();
+    }
+    let closing = json!({"callback": receiver.url("/group"), "expect": 2}).to_string();
+    app.post("/deferred/groups/nightly/close").body(closing).send().await.expect(200);
+    app.settle().await;
+    assert!(receiver.got().is_empty(), "its members are not final yet");
+    app.finish().await;
+    app.clock.advance(Duration::from_secs(6));
+    app.settle().await;
+
+    let [refused, got] = receiver.got().try_into().unwrap();
+    assert_eq!((&refused.body, refused.header("webhook-id")), (&got.body, got.header("webhook-id")));
+    let shown = app.get("/deferred/groups/nightly").send().await.expect(200);
+    let announced_at = got.json()["timestamp"].as_str().unwrap().to_owned();
+    let expected = format!(r#"{{"type":"group.completed","timestamp":"{announced_at}","data":{}}}"#, shown.text());
+    assert_eq!(std::str::from_utf8(&got.body).unwrap(), expected);
+    assert_eq!(
+        (&got.json()["data"]["status"], &got.json()["data"]["counts"]["succeeded"]),
+        (&json!("announced"), &json!(2))
+    );
+    assert!(got.json()["data"]["last_completed_at"].as_str().unwrap() <= announced_at.as_str());
+    assert!(is_signed(&got, SECRET));
+    let path = format!("/api/deliveries/{}", got.header("webhook-id"));
+    let delivery = app.operator(Method::GET, &path).send().await.expect(200).json();
+    assert_eq!((&delivery["group"], &delivery["deferral_id"]), (&json!("nightly"), &Value::Null));
 }
 
 async fn a_receiver_is_told_by_its_name(engine: Engine) {
