@@ -17,6 +17,7 @@ mod groups;
 mod joining;
 mod lanes;
 mod migrate;
+mod noting;
 mod outcomes;
 mod packing;
 mod queue;
@@ -32,11 +33,12 @@ pub use accept::{Accepted, NewDeferral};
 pub use batches::{Claim, ClaimedBatch, Limits, QueuedItem};
 pub use deferrals::{Filter, Page, PageCursor, Scope};
 pub use deliveries::DeliveryFilter;
-pub use delivering::{ClaimedDelivery, Next, Tried, WaitingReceiver};
+pub use delivering::{ClaimedDelivery, WaitingReceiver};
 pub use feed::{FeedLine, FeedPage, Position};
 pub use groups::Closed;
 pub use lanes::{LaneId, PausedLane};
 pub use migrate::MigrateError;
+pub use noting::{Next, Tried};
 pub use outcomes::{Bill, Member, Settlement, Verdict};
 pub use queue::{Backlog, QueueDepth};
 pub use rescue::{Leave, Rescue};
@@ -96,7 +98,7 @@ pub struct Store {
     encrypt_bodies: bool,
     accepting: Arc<accept::Accepting>,
     gathering: Arc<gather::Gathering>,
-    noting: Arc<delivering::Noting>,
+    noting: Arc<noting::Noting>,
     /// Keeps other processes off an SQLite file for as long as any clone lives.
     _single: Option<Arc<single::SingleProcess>>,
 }

@@ -21,9 +21,6 @@ on_both_engines! { a_crash_anywhere_loses_nothing_and_repeats_nothing }
 /// Calls of a story that fills one batch.
 const CALLS: usize = 3;
 
-/// A callback where nobody listens: what is told there stays due.
-const NOBODY: &str = "http://127.0.0.1:9/";
-
 /// Stories that run side by side; most of their time is waiting.
 const SIDE_BY_SIDE: usize = 10;
 
@@ -226,7 +223,7 @@ impl Story {
     /// What the callers do; their tickets.
     async fn play(self, stage: &Stage) -> Vec<String> {
         if self == Grouped {
-            let closing = format!(r#"{{"expect":{CALLS},"callback":"{NOBODY}"}}"#);
+            let closing = format!(r#"{{"expect":{CALLS},"callback":"{}"}}"#, stage.receiver.url("/group"));
             let close = |call: &dyn Fn(Method, &str) -> Call| {
                 call(Method::POST, "/deferred/groups/nightly/close").body(closing.clone())
             };
