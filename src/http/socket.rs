@@ -164,3 +164,119 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A socket, and its client.
+    async fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Socket::new(listener.accept().await.unwrap().0), client)
+    }
+
+    /// All that the client hears until the socket goes.
+    async fn heard(socket: Socket, mut client: TcpStream) -> Vec<u8> {
+        drop(socket);
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.unwrap();
+        heard
+    }
+
+    #[tokio::test]
+    async fn an_interim_answer_goes_out_with_a_flush_and_once() {
+        let (mut socket, client) = pair().await;
+        let interim = socket.interim();
+        socket.flush().await.unwrap();
+        interim.send();
+        interim.send();
+        socket.flush().await.unwrap();
+        socket.flush().await.unwrap();
+        socket.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+        socket.flush().await.unwrap();
+        assert_eq!(heard(socket, client).await, [PROCESSING, b"HTTP/1.1 200 OK\r\n"].concat());
+    }
+
+    #[tokio::test]
+    async fn what_the_protocol_has_to_say_comes_instead() {
+        let (mut socket, client) = pair().await;
+        for part in ["HTTP/1.1 ", "200 OK\r\n"] {
+            socket.interim().send();
+            socket.write_all(part.as_bytes()).await.unwrap();
+        }
+        socket.interim().send();
+        let parts = [io::IoSlice::new(b"a: b\r\n"), io::IoSlice::new(b"\r\n")];
+        assert_eq!(socket.write_vectored(&parts).await.unwrap(), 8);
+        socket.flush().await.unwrap();
+        assert_eq!(heard(socket, client).await, b"HTTP/1.1 200 OK\r\na: b\r\n\r\n");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_taken_at_once_is_written_before_anything_else() {
+        let (mut socket, mut client) = pair().await;
+        let mut filled = 0;
+        let block = [b'x'; 65_536];
+        let mut fill = async || poll_fn(|cx| Poll::Ready(Pin::new(&mut socket).poll_write(cx, &block))).await;
+        while let Poll::Ready(taken) = fill().await {
+            filled += taken.unwrap();
+        }
+        socket.interim().send();
+        let flushed = poll_fn(|cx| Poll::Ready(Pin::new(&mut socket).poll_flush(cx))).await;
+        assert!(flushed.is_pending());
+        let mut heard = vec![0; filled];
+        let (read, written) = tokio::join!(client.read_exact(&mut heard), socket.write_all(b"HTTP/1.1 200 OK\r\n"));
+        assert_eq!(read.unwrap(), filled);
+        written.unwrap();
+        assert!(heard.iter().all(|byte| *byte == b'x'));
+        assert_eq!(self::heard(socket, client).await, [PROCESSING, b"HTTP/1.1 200 OK\r\n"].concat());
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_tell_the_protocol_and_are_read_with_the_rest() {
+        let preface = std::str::from_utf8(HTTP2_PREFACE).unwrap();
+        for (words, expected) in [
+            ("GET / HTTP/1.1\r\nhost: gateway\r\n\r\n", false),
+            ("P", false),
+            ("PRI * HTTP/1.1\r\n\r\n", false),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r", false),
+            (preface, true),
+            (&format!("{preface}and a frame"), true),
+        ] {
+            let (mut socket, mut client) = pair().await;
+            // Byte by byte, so that it cannot tell too early.
+            client.set_nodelay(true).unwrap();
+            let say = async {
+                for byte in words.as_bytes() {
+                    client.write_all(&[*byte]).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                client.shutdown().await.unwrap();
+            };
+            let (told, ()) = tokio::join!(socket.speaks_http2(), say);
+            match (words, told) {
+                ("P", told) => assert_eq!(told.unwrap_err().kind(), io::ErrorKind::UnexpectedEof),
+                (_, told) => assert_eq!(told.unwrap(), expected, "{words}"),
+            }
+            let mut read = String::new();
+            socket.read_to_string(&mut read).await.unwrap();
+            assert_eq!(read, words);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_read_makes_the_protocol_double_its_buffer() {
+        let (mut socket, mut client) = pair().await;
+        client.write_all(&[b'x'; 40_000]).await.unwrap();
+        assert!(!socket.speaks_http2().await.unwrap());
+        let mut into = vec![0; 65_536];
+        let first = socket.read(&mut into).await.unwrap();
+        assert!(first > HTTP2_PREFACE.len() && first <= HTTP2_PREFACE.len() + READ_MAX);
+        assert!(socket.read(&mut into).await.unwrap() <= READ_MAX);
+    }
+}

@@ -8,6 +8,7 @@ mod json;
 mod leaving;
 mod replicas;
 mod streams;
+mod uploads;
 
 use std::time::Duration;
 
@@ -36,8 +37,10 @@ fn brisk() -> Periods {
     }
 }
 
+/// On PostgreSQL the gateway has threads of its own, as in production; on SQLite all is on the test's thread.
 fn setup(engine: Engine) -> Setup {
-    Setup::on(engine).periods(brisk())
+    let threads = if engine == Engine::Postgres { 2 } else { 0 };
+    Setup::on(engine).periods(brisk()).threads(threads)
 }
 
 /// A call whose caller waits so long.

@@ -36,6 +36,9 @@ mod tests {
         let told = error("{\"type\":\"error\",\r\n \"error\":{}}");
         assert_eq!(told, "event: error\ndata: {\"type\":\"error\",   \"error\":{}}\n\n");
         let told = String::from_utf8(time_over(DeferralId(uuid::Uuid::nil())).to_vec()).unwrap();
-        insta::assert_snapshot!(told, @"");
+        insta::assert_snapshot!(told, @r#"
+        event: error
+        data: {"type":"error","error":{"type":"timeout_error","message":"no result came within the wait, but the deferral dfr_00000000000000000000000000000000 goes on: get it from /deferred/dfr_00000000000000000000000000000000/message later"},"request_id":"dfr_00000000000000000000000000000000"}
+        "#);
     }
 }
