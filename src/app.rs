@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -30,7 +31,7 @@ use crate::rescue::Rescue;
 use crate::retain::Retain;
 use crate::secret::Vault;
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::store::{Departures, Store};
 use crate::telemetry::chain;
 use crate::workers::{Crew, Nudges, Supervisor, Worker, task, timetable};
 
@@ -81,6 +82,7 @@ impl App {
         let live = Live::new(&settings.upstream, settings.gateway.public_url.as_ref())?;
         let prices = Arc::new(PriceTable::built_in()?);
         let (health, nudges, metrics) = (Health::new(clock.clone()), Nudges::default(), Metrics::default());
+        let departures = Departures::new(store.clone(), clock.clone(), nudges.departures.clone());
         let egress = Egress::new(settings.egress, clock.clone());
 
         let gateway_doors = bind(settings.gateway.listen, "gateway.listen", settings.gateway.threads)?;
@@ -114,8 +116,9 @@ impl App {
                 nudges.settled.clone(),
                 nudges.rescue.clone(),
             ),
+            hold: Hold::new(store.clone(), settings.hold, metrics.clone(), Handle::current()),
+            departures: departures.clone(),
             announce: Announce::new(store.clone(), clock.clone(), nudges.settled.deliver.clone()),
-            hold: Hold::new(store.clone()),
             deliver: Deliver::new(
                 store.clone(),
                 clock.clone(),
@@ -130,7 +133,15 @@ impl App {
         let models = ModelKnowledge::new(provider, clock.clone());
         let rooms = Rooms {
             live,
-            intake: Intake::new(store.clone(), models, vault, clock.clone(), egress.clone(), settings.intake),
+            intake: Intake::new(
+                store.clone(),
+                models,
+                vault,
+                clock.clone(),
+                egress.clone(),
+                settings.intake,
+                departures,
+            ),
             store: store.clone(),
             clock,
             hold: crew.hold.clone(),
@@ -170,15 +181,19 @@ impl App {
         }
     }
 
-    /// Stops accepting, lets streams end within the grace and workers their bite, and closes the store.
+    /// Stops accepting, lets go of held callers, lets streams end within the grace and workers their bite, and closes the
+    /// store.
     pub async fn drain(self, grace: Duration) {
         self.drain.cancel();
+        self.rooms.hold.let_go();
         self.doors.close();
         // The doors cut what is left after the grace themselves.
         let _ = tokio::time::timeout(grace + Duration::from_secs(1), self.doors.wait()).await;
         self.rooms.intake.drain().await;
         self.supervisor.drain().await;
         self.crew.deliver.drain().await;
+        // Those who were cut off will try elsewhere. Where the store is gone a retry attaches to one of them all the same.
+        while self.crew.departures.write().await.unwrap_or(false) {}
         self.store.close().await;
     }
 

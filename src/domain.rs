@@ -14,5 +14,7 @@ pub mod json;
 pub mod lane;
 pub mod money;
 pub mod price;
+pub mod replay;
 pub mod units;
 pub mod usage;
+pub mod wait;

@@ -4,15 +4,28 @@
 //! process and rings their bells; each then looks once, together with the others. So waiting costs a few small queries a
 //! second for a process, however many wait.
 
+mod place;
+mod settings;
+mod way;
+
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::domain::deferral::Deferral;
 use crate::domain::id::DeferralId;
+use crate::metrics::Metrics;
 use crate::nudge::{Bells, Listener};
-use crate::store::{Position, Scope, Store, StoreError};
+use crate::store::{Position, Presence, Scope, Store, StoreError};
+
+pub use place::{End, Form, Place};
+pub use settings::{Keepalive, Periods, Settings};
+pub use way::{Asked, Way};
 
 /// How often the end of the feed is looked at while anybody waits: what another replica settles is known this soon.
 pub const WATCH_EVERY: Duration = Duration::from_millis(50);
@@ -23,61 +36,138 @@ const LINES: u32 = 5_000;
 /// Whoever could not look when his bell rang looks again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Wakes those who wait. Clones share it.
+/// Wakes those who wait. Clones share it; each wait has one.
 #[derive(Clone)]
-pub struct Hold {
+pub struct Hold(Arc<Waits>);
+
+struct Waits {
     store: Store,
+    settings: Settings,
+    metrics: Metrics,
+    /// Where the store's connections are, which need not be where somebody waits.
+    runtime: Handle,
+    /// Looks under way. They outlive whoever wanted them, since others may look by the same.
+    looks: TaskTracker,
     /// A bell for each deferral whose result somebody waits for.
     results: Bells<DeferralId>,
     /// A bell for each feed whose next line somebody waits for.
     feeds: Bells<Scope>,
     /// Up to where the feed was seen; unknown while nobody waits.
-    seen: Arc<Mutex<Option<Position>>>,
+    seen: Mutex<Option<Position>>,
+    /// Ends every wait.
+    ending: CancellationToken,
 }
 
+/// How a wait ended.
+#[derive(Clone, Debug)]
+pub enum Waited {
+    /// The deferral is final.
+    Final(Deferral),
+    /// The time is over; so it stands now.
+    TimeOver(Deferral),
+    /// The process is about to end; so it stood when it was last seen.
+    Ending(Deferral),
+    /// It was kept long enough, and is gone.
+    Gone,
+}
+
+/// A wait under way. Boxed, since it may last for hours, and what it needs is little.
+pub type Waiting = Pin<Box<dyn Future<Output = Waited> + Send>>;
+
 impl Hold {
-    /// Nobody waits yet.
-    pub fn new(store: Store) -> Self {
-        Self { store, results: Bells::default(), feeds: Bells::default(), seen: Arc::default() }
+    /// Nobody waits yet. The store's connections are on this runtime.
+    pub fn new(store: Store, settings: Settings, metrics: Metrics, runtime: Handle) -> Self {
+        Self(Arc::new(Waits {
+            store,
+            settings,
+            metrics,
+            runtime,
+            looks: TaskTracker::new(),
+            results: Bells::default(),
+            feeds: Bells::default(),
+            seen: Mutex::default(),
+            ending: CancellationToken::new(),
+        }))
     }
 
-    /// The deferral as soon as it is final, or as it is when `over` completes; `None` if it is gone. Whose it is has to
-    /// be checked by whoever asks.
-    ///
-    /// # Errors
-    /// If the store is unavailable at the first look. Later it is waited for.
-    pub async fn until_final(
-        &self,
-        id: DeferralId,
-        over: impl Future<Output = ()>,
-    ) -> Result<Option<Deferral>, StoreError> {
-        let listener = self.results.listen(id);
-        let mut over = std::pin::pin!(over);
-        // Listening begins before looking, so that no ring falls between.
-        let mut rung = std::pin::pin!(listener.rung());
-        let mut last = self.store.gathered(id).await?;
-        while last.as_ref().is_some_and(|deferral| !deferral.state.is_final()) {
+    /// Completes when every wait is to end.
+    pub async fn lets_go(&self) {
+        self.0.ending.cancelled().await;
+    }
+
+    /// How connections are held.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Takes a place among those whose connections are held.
+    pub fn place(&self, form: Form, presence: Presence) -> Place {
+        Place::take(&self.0.metrics, form, presence)
+    }
+
+    /// Ends every wait at once, and all that begin later.
+    pub fn let_go(&self) {
+        self.0.ending.cancel();
+    }
+
+    /// Waits until a deferral is final, for `limit` at most. `last` is how it was seen last; whose it is has been checked.
+    pub fn wait(&self, mut last: Deferral, limit: Duration) -> Waiting {
+        let hold = self.clone();
+        Box::pin(async move {
             tokio::select! {
-                () = &mut over => break,
-                () = &mut rung => {}
+                biased;
+                stop = hold.until_final(&mut last, limit) => match stop {
+                    Stop::Final => Waited::Final(last),
+                    Stop::TimeOver => Waited::TimeOver(last),
+                    Stop::Gone => Waited::Gone,
+                },
+                () = hold.0.ending.cancelled() => Waited::Ending(last),
             }
-            rung.set(listener.rung());
-            last = loop {
-                match self.store.gathered(id).await {
-                    Ok(found) => break found,
-                    Err(_) => tokio::select! {
-                        () = &mut over => return Ok(last),
-                        () = tokio::time::sleep(LOOK_AGAIN) => {}
-                    },
-                }
-            };
+        })
+    }
+
+    async fn until_final(&self, last: &mut Deferral, limit: Duration) -> Stop {
+        if last.state.is_final() {
+            return Stop::Final;
         }
-        Ok(last)
+        let listener = self.0.results.listen(last.id);
+        let mut over = std::pin::pin!(tokio::time::sleep(limit));
+        let mut is_over = false;
+        loop {
+            // Listening begins before looking, so that no ring falls between.
+            let rung = listener.rung();
+            let has_looked = match self.look(last.id).await {
+                Ok(Some(found)) => {
+                    *last = found;
+                    true
+                }
+                Ok(None) => return Stop::Gone,
+                Err(Unseen) => false,
+            };
+            if last.state.is_final() {
+                return Stop::Final;
+            }
+            if is_over {
+                return Stop::TimeOver;
+            }
+            tokio::select! {
+                () = rung => {}
+                // Once more, since the last bell may be on its way.
+                () = &mut over => is_over = true,
+                () = tokio::time::sleep(LOOK_AGAIN), if !has_looked => {}
+            }
+        }
+    }
+
+    async fn look(&self, id: DeferralId) -> Result<Option<Deferral>, Unseen> {
+        let store = self.0.store.clone();
+        let look = self.0.looks.spawn_on(async move { store.gathered(id).await }, &self.0.runtime);
+        look.await.ok().and_then(Result::ok).ok_or(Unseen)
     }
 
     /// Listens for the next line of a feed.
     pub fn listen(&self, scope: &Scope) -> Listener<Scope> {
-        self.feeds.listen(scope.clone())
+        self.0.feeds.listen(scope.clone())
     }
 
     /// One look at the end of the feed: rings for whatever is new. Says whether there is more at once.
@@ -85,25 +175,25 @@ impl Hold {
     /// # Errors
     /// If the store is unavailable; the next look goes on from the same place.
     pub async fn watch(&self) -> Result<bool, StoreError> {
-        let mut seen = self.seen.lock().await;
-        if self.results.is_empty() && self.feeds.is_empty() {
+        let mut seen = self.0.seen.lock().await;
+        if self.0.results.is_empty() && self.0.feeds.is_empty() {
             *seen = None;
             return Ok(false);
         }
         let Some(position) = *seen else {
             // Whoever listens already may have looked before this place was reached.
-            *seen = Some(self.store.feed_end().await?);
+            *seen = Some(self.0.store.feed_end().await?);
             self.ring_all();
             return Ok(false);
         };
-        let lines = self.store.feed(&Scope::All, position, LINES).await?;
-        self.results.ring(lines.iter().map(|line| &line.deferral_id));
-        if !self.feeds.is_empty() && !lines.is_empty() {
+        let lines = self.0.store.feed(&Scope::All, position, LINES).await?;
+        self.0.results.ring(lines.iter().map(|line| &line.deferral_id));
+        if !self.0.feeds.is_empty() && !lines.is_empty() {
             let mut scopes: Vec<Scope> = lines.iter().map(|line| Scope::Tenant(line.tenant.clone())).collect();
             scopes.push(Scope::All);
             scopes.sort_unstable();
             scopes.dedup();
-            self.feeds.ring(&scopes);
+            self.0.feeds.ring(&scopes);
         }
         *seen = lines.last().map(|line| line.position).or(*seen);
         Ok(lines.len() == LINES as usize)
@@ -115,10 +205,10 @@ impl Hold {
     /// # Errors
     /// If the store is unavailable.
     pub async fn sweep(&self) -> Result<bool, StoreError> {
-        let waited_for = self.results.names();
-        self.results.ring(&self.store.finals_among(&waited_for).await?);
-        let end = self.store.feed_end().await?;
-        let mut seen = self.seen.lock().await;
+        let waited_for = self.0.results.names();
+        self.0.results.ring(&self.0.store.finals_among(&waited_for).await?);
+        let end = self.0.store.feed_end().await?;
+        let mut seen = self.0.seen.lock().await;
         if seen.is_some_and(|position| position > end) {
             *seen = None;
         }
@@ -126,7 +216,17 @@ impl Hold {
     }
 
     fn ring_all(&self) {
-        self.results.ring(&self.results.names());
-        self.feeds.ring(&self.feeds.names());
+        self.0.results.ring(&self.0.results.names());
+        self.0.feeds.ring(&self.0.feeds.names());
     }
+}
+
+/// The store could not be looked at.
+struct Unseen;
+
+/// Why nobody waits any longer.
+enum Stop {
+    Final,
+    TimeOver,
+    Gone,
 }

@@ -12,10 +12,13 @@ mod feed;
 mod gateway;
 mod groups;
 mod health;
+mod held;
 pub mod listen;
 mod messages;
+mod protocols;
 mod query;
 mod settings;
+mod socket;
 pub mod threads;
 
 use axum::Router;

@@ -24,18 +24,19 @@ use crate::domain::callback::Callback;
 use crate::domain::deferral::{Deferral, State};
 use crate::domain::id::DeferralId;
 use crate::domain::lane::{Lane, beta_set};
+use crate::domain::wait::Wait;
 use crate::egress::Egress;
 use crate::encoding::{self, DecodeError};
 use crate::provider::ModelKnowledge;
 use crate::secret::Vault;
-use crate::store::{Accepted, NewDeferral, Scope, Store};
+use crate::store::{Accepted, Departures, NewDeferral, Presence, Scope, Store, StoreError};
 use crate::telemetry::chain;
 
 pub use caller::Caller;
 pub use decide::{Route, Terms};
 pub use refusal::Refusal;
 pub use settings::{Key, Settings};
-pub use tags::{Tags, Wait};
+pub use tags::Tags;
 
 use depth::Depth;
 
@@ -59,12 +60,12 @@ pub struct Intake {
     receivers: Arc<RwLock<Arc<[String]>>>,
     egress: Egress,
     depth: Depth,
+    departures: Departures,
     /// Acceptances under way, which outlive callers who leave.
     accepting: TaskTracker,
 }
 
 /// A call that is durable, and how its caller wants the answer.
-#[derive(Clone, Debug)]
 pub struct Admitted {
     /// The deferral: a new one, or the one that this call repeats.
     pub deferral: Deferral,
@@ -72,6 +73,8 @@ pub struct Admitted {
     pub wait: Wait,
     /// Whether a stream is wanted.
     pub stream: bool,
+    /// The caller, who is there until it is served.
+    pub presence: Presence,
 }
 
 impl Intake {
@@ -83,12 +86,13 @@ impl Intake {
         clock: Clock,
         egress: Egress,
         settings: Settings,
+        departures: Departures,
     ) -> Self {
         let depth = Depth::new(store.clone(), clock.clone(), settings.max_queued);
         let keys = Arc::new(RwLock::new(settings.keys.clone().into()));
         let receivers = Arc::new(RwLock::new(settings.receivers.clone().into()));
         let (settings, accepting) = (settings.into(), TaskTracker::new());
-        Self { store, models, vault, clock, settings, keys, receivers, egress, depth, accepting }
+        Self { store, models, vault, clock, settings, keys, receivers, egress, depth, departures, accepting }
     }
 
     /// From now on the gateway issues these keys, and no others.
@@ -169,9 +173,14 @@ impl Intake {
         }
         // A caller who wants a stream has no use for a ticket, unless that is what it asks for.
         let unsaid = if item.stream { Wait::UntilDeadline } else { Wait::For(Duration::ZERO) };
-        let (wait, stream) = (terms.tags.wait.unwrap_or(unsaid), item.stream);
-        let deferral = self.accept(terms, lane, item, callback, is_retry(headers)).await?;
-        Ok(Admitted { deferral, wait, stream })
+        let (mut wait, stream) = (terms.tags.wait.unwrap_or(unsaid), item.stream);
+        let (asked_at, is_retry) = (terms.asked_at, is_retry(headers));
+        let (deferral, presence) = self.accept(terms, lane, item, callback, is_retry).await?;
+        if is_retry && !stream {
+            // A wait is not begun anew: whoever was cut off at its end gets the ticket at once.
+            wait = wait.left_after(asked_at.since(deferral.created_at));
+        }
+        Ok(Admitted { deferral, wait, stream, presence })
     }
 
     /// Waits for acceptances under way.
@@ -209,8 +218,7 @@ impl Intake {
         item: Item,
         callback: Option<Callback>,
         is_retry: bool,
-    ) -> Result<Deferral, Refusal> {
-        let room = self.depth.reserve(&lane.tenant, self.retry_after_seconds()).await?;
+    ) -> Result<(Deferral, Presence), Refusal> {
         let ticket = queued(&terms, &lane, &item);
         let new = NewDeferral {
             id: ticket.id,
@@ -225,26 +233,49 @@ impl Intake {
             accepted_at: terms.asked_at,
             deadline: terms.deadline,
         };
-        // A caller who leaves must not take half an acceptance along.
-        let store = self.store.clone();
+        // A caller who leaves must not take half an acceptance along. That he has left is noted where his presence is
+        // dropped, be it with what this task gives and nobody takes.
+        let intake = self.clone();
         let accepting = self.accepting.spawn(async move {
-            let accepted = store.accept(new).await;
-            room.settle(matches!(accepted, Ok(Accepted::Fresh)));
-            accepted
+            let accepted = intake.make_durable(new).await?;
+            let deferral = intake.standing(accepted, ticket).await?;
+            let presence = intake.departures.presence(deferral.id, terms.asked_at);
+            Ok((deferral, presence))
         });
-        let existing = match accepting.await.map_err(|_| Refusal::StoreUnavailable)? {
-            Ok(Accepted::Fresh) => return Ok(ticket),
-            Ok(Accepted::Existing(id)) => id,
-            Ok(Accepted::KeyTaken) => return Err(Refusal::IdempotencyMismatch),
-            Ok(Accepted::GroupClosed) => return Err(Refusal::GroupClosed),
-            Err(error) => {
-                tracing::error!(error = %chain(&error), "a call could not be made durable");
-                return Err(Refusal::StoreUnavailable);
-            }
-        };
-        let found = self.store.deferral(existing, &Scope::Tenant(ticket.tenant)).await;
-        found.ok().flatten().ok_or(Refusal::StoreUnavailable)
+        accepting.await.map_err(|_| Refusal::StoreUnavailable)?
     }
+
+    async fn make_durable(&self, new: NewDeferral) -> Result<Accepted, Refusal> {
+        let room = match self.depth.reserve(&new.lane.tenant, self.retry_after_seconds()).await {
+            Ok(room) => room,
+            // What is queued already needs no room.
+            Err(full @ Refusal::QueueFull { .. }) => {
+                return self.store.repeated(&new).await.map_err(unavailable)?.ok_or(full);
+            }
+            Err(other) => return Err(other),
+        };
+        let accepted = self.store.accept(new).await;
+        room.settle(matches!(accepted, Ok(Accepted::Fresh)));
+        accepted.map_err(unavailable)
+    }
+
+    /// The deferral that a call has become, or that it repeats.
+    async fn standing(&self, accepted: Accepted, ticket: Deferral) -> Result<Deferral, Refusal> {
+        match accepted {
+            Accepted::Fresh => Ok(ticket),
+            Accepted::Existing(id) => {
+                let found = self.store.deferral(id, &Scope::Tenant(ticket.tenant)).await;
+                found.ok().flatten().ok_or(Refusal::StoreUnavailable)
+            }
+            Accepted::KeyTaken => Err(Refusal::IdempotencyMismatch),
+            Accepted::GroupClosed => Err(Refusal::GroupClosed),
+        }
+    }
+}
+
+fn unavailable(error: StoreError) -> Refusal {
+    tracing::error!(error = %chain(&error), "a call could not be made durable");
+    Refusal::StoreUnavailable
 }
 
 /// The deferral as it stands right after its acceptance.

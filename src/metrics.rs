@@ -16,10 +16,15 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 /// What is counted as it happens. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub struct Metrics(Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
     calls: Family<Labels<2>, Counter>,
+    held: Family<Labels<1>, Gauge>,
+    holds: Family<Labels<2>, Counter>,
     webhook_attempts: Family<Labels<1>, Counter>,
-    registry: Arc<Registry>,
+    registry: Registry,
 }
 
 /// What is measured when somebody asks.
@@ -51,25 +56,38 @@ impl<const N: usize> EncodeLabelSet for Labels<N> {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let calls = Family::default();
+        let (calls, held, holds) = (Family::default(), Family::default(), Family::default());
         let mut registry = Registry::with_prefix("offpeak");
         registry.register("calls", "Calls to /v1/messages, by what became of them and why", calls.clone());
+        registry.register("held_connections", "Callers who wait on their connection, by what they get", held.clone());
+        registry.register("holds", "Held connections that ended, by what they were to get and how", holds.clone());
         let webhook_attempts = Family::default();
         let help = "Attempts to send a webhook, by what came of them";
         registry.register("webhook_attempts", help, webhook_attempts.clone());
-        Self { calls, webhook_attempts, registry: registry.into() }
+        Self(Arc::new(Counted { calls, held, holds, webhook_attempts, registry }))
     }
 }
 
 impl Metrics {
     /// A call was decided over: `live`, `deferred` or `refused`, and why in a word.
     pub fn decided(&self, decision: &'static str, reason: &'static str) {
-        self.calls.get_or_create(&Labels([("decision", decision), ("reason", reason)])).inc();
+        self.0.calls.get_or_create(&Labels([("decision", decision), ("reason", reason)])).inc();
+    }
+
+    /// A caller waits on its connection, for `json` or `events`.
+    pub fn hold_began(&self, form: &'static str) {
+        self.0.held.get_or_create(&Labels([("form", form)])).inc();
+    }
+
+    /// It waits no longer.
+    pub fn hold_ended(&self, form: &'static str, end: &'static str) {
+        self.0.held.get_or_create(&Labels([("form", form)])).dec();
+        self.0.holds.get_or_create(&Labels([("form", form), ("end", end)])).inc();
     }
 
     /// It was tried to send a webhook: what came of it, in a word.
     pub fn webhook_attempted(&self, outcome: &'static str) {
-        self.webhook_attempts.get_or_create(&Labels([("outcome", outcome)])).inc();
+        self.0.webhook_attempts.get_or_create(&Labels([("outcome", outcome)])).inc();
     }
 
     /// All of it in the OpenMetrics text format, which Prometheus reads.
@@ -81,7 +99,7 @@ impl Metrics {
         let _ = encode(&mut text, &moment);
         let counted_from = text.trim_end_matches("# EOF\n").len();
         text.truncate(counted_from);
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode(&mut text, &self.0.registry);
         text
     }
 }
@@ -130,6 +148,9 @@ mod tests {
         let metrics = Metrics::default();
         metrics.decided("live", "no-rule");
         metrics.decided("live", "no-rule");
+        metrics.hold_began("json");
+        metrics.hold_began("json");
+        metrics.hold_ended("json", "left");
         metrics.webhook_attempted("timeout");
         let measured = Measured {
             queued: Some(3),
@@ -164,6 +185,12 @@ mod tests {
         # HELP offpeak_calls Calls to /v1/messages, by what became of them and why.
         # TYPE offpeak_calls counter
         offpeak_calls_total{decision="live",reason="no-rule"} 2
+        # HELP offpeak_held_connections Callers who wait on their connection, by what they get.
+        # TYPE offpeak_held_connections gauge
+        offpeak_held_connections{form="json"} 1
+        # HELP offpeak_holds Held connections that ended, by what they were to get and how.
+        # TYPE offpeak_holds counter
+        offpeak_holds_total{form="json",end="left"} 1
         # HELP offpeak_webhook_attempts Attempts to send a webhook, by what came of them.
         # TYPE offpeak_webhook_attempts counter
         offpeak_webhook_attempts_total{outcome="timeout"} 1

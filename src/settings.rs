@@ -21,10 +21,11 @@ use std::time::Duration;
 use crate::domain::deferral::OnDeadline;
 use crate::domain::units::{DURATION_MAX, format_duration};
 use crate::egress::HostPattern;
+use crate::hold::{Keepalive, Periods};
 use crate::http::{AdminSettings, GatewaySettings, one_thread_per_core};
 use crate::secret::{KeySource, MasterKey};
 use crate::store::Location;
-use crate::{deliver, egress, flush, ingest, intake, poll, provider, rescue, retain, store, telemetry};
+use crate::{deliver, egress, flush, hold, ingest, intake, poll, provider, rescue, retain, store, telemetry};
 
 pub use fault::{Fault, Faults, Origin};
 
@@ -69,6 +70,8 @@ pub struct Settings {
     pub store: store::Settings,
     /// What is let in.
     pub intake: intake::Settings,
+    /// How connections are held.
+    pub hold: hold::Settings,
     /// How queued calls become batches.
     pub flush: flush::Settings,
     /// How often the provider is asked.
@@ -159,6 +162,7 @@ impl Settings {
                 keys: lists::keys(read),
                 receivers: receivers.iter().map(|receiver| receiver.name.clone()).collect(),
             },
+            hold: hold::Settings { keepalive: keepalive(read), periods: Periods::default() },
             flush: flush::Settings {
                 linger,
                 max_requests: read.integer("batch.max_requests", 1..=100_000) as usize,
@@ -252,9 +256,13 @@ fn on_deadline(read: &mut Reader<'_>) -> OnDeadline {
     read.choice("defer.on_deadline", &choices, OnDeadline::Live)
 }
 
+fn keepalive(read: &mut Reader<'_>) -> Keepalive {
+    let choices = [("space", Keepalive::Space), ("interim", Keepalive::Interim)];
+    read.choice("defer.keepalive", &choices, Keepalive::Space)
+}
+
 /// Settings of parts that read nothing of their own yet: a wrong one is told now all the same.
 fn check_what_nobody_reads(read: &mut Reader<'_>) {
-    read.choice("defer.keepalive", &[("space", ()), ("interim", ())], ());
     read.boolean("inventory.enabled");
     read.integer("inventory.prompt_preview", 0..=10_000);
     read.string("prices.file", "a path, or \"\"", |_| true);

@@ -5,10 +5,12 @@
 
 mod accept;
 mod announce;
+mod attach;
 mod batches;
 mod deferrals;
 mod deliveries;
 mod delivering;
+mod departures;
 mod engine;
 mod feed;
 mod finish;
@@ -30,10 +32,12 @@ mod transitions;
 use std::sync::Arc;
 
 pub use accept::{Accepted, NewDeferral};
+pub use attach::Departure;
 pub use batches::{Claim, ClaimedBatch, Limits, QueuedItem};
 pub use deferrals::{Filter, Page, PageCursor, Scope};
 pub use deliveries::DeliveryFilter;
 pub use delivering::{ClaimedDelivery, WaitingReceiver};
+pub use departures::{Departures, Presence};
 pub use feed::{FeedLine, FeedPage, Position};
 pub use groups::Closed;
 pub use lanes::{LaneId, PausedLane};

@@ -13,7 +13,7 @@ use crate::nudge::{Nudge, Settled};
 use crate::poll::Poll;
 use crate::rescue::Rescue;
 use crate::retain::Retain;
-use crate::store::StoreError;
+use crate::store::{Departures, StoreError};
 
 pub use supervisor::{Supervisor, Task, task};
 
@@ -32,6 +32,8 @@ pub struct Crew {
     pub announce: Announce,
     /// Wakes those who wait.
     pub hold: Hold,
+    /// Notes which callers are gone.
+    pub departures: Departures,
     /// Sends webhooks.
     pub deliver: Deliver,
     /// Deletes what need not be kept.
@@ -49,6 +51,8 @@ pub struct Nudges {
     pub ended: Nudge,
     /// A call is to be sent live.
     pub rescue: Nudge,
+    /// A caller is gone.
+    pub departures: Nudge,
     /// Something has become final.
     pub settled: Settled,
 }
@@ -111,6 +115,9 @@ pub fn timetable(crew: &Crew, nudges: &Nudges, patience: Duration) -> Vec<Worker
             }),
             worker("sweep", Duration::from_secs(30), LOOK_LIMIT, &Nudge::default(), &crew.hold, |it| async move {
                 it.sweep().await
+            }),
+            worker("departures", SWEEP, LOOK_LIMIT, &nudges.departures, &crew.departures, |it| async move {
+                it.write().await
             }),
             worker("retain", Duration::from_secs(60), LOOK_LIMIT, &Nudge::default(), &crew.retain, |it| async move {
                 it.run().await

@@ -16,6 +16,7 @@ mod it {
     mod feed;
     mod floor_plan;
     mod groups;
+    mod holding;
     mod items;
     mod keys;
     mod lanes;

@@ -1,8 +1,10 @@
 -- Where the webhook of a final deferral goes: a configured receiver's name, or the origin of the URL beside it. And
--- since when the caller is gone who held a connection for it, so that a retry knows whose place to take.
+-- since when the caller is gone who waited for it, and when a repeated call last took its place, so that the next one
+-- knows whose place to take.
 alter table deferral add column receiver text;
 alter table deferral add column callback_url text;
 alter table deferral add column caller_left_at integer;
+alter table deferral add column attached_at integer;
 
 create index deferral_members on deferral (tenant, group_name, id) where group_name is not null;
 create index deferral_open_members on deferral (tenant, group_name) where group_name is not null and completed_at is null;

@@ -10,6 +10,7 @@ use crate::app::{App, DRAIN_GRACE, Workers};
 use crate::cli::config::ConfigArgs;
 use crate::cli::watch::Watch;
 use crate::clock::Clock;
+use crate::hold::Periods;
 use crate::settings::{Settings, Sources};
 use crate::telemetry;
 
@@ -27,7 +28,8 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let sources = args.config.sources();
     let mut watch = Watch::begin(sources.file.clone()).await;
-    let settings = Settings::load(&sources)?.settings;
+    let mut settings = Settings::load(&sources)?.settings;
+    settings.hold.periods = Periods::of_this_process();
     telemetry::start(&settings.telemetry)?;
     let mut end = End::listen()?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;

@@ -14,6 +14,13 @@ pub struct Member<'a> {
     pub value: &'a str,
 }
 
+impl Member<'_> {
+    /// Where the value stands.
+    pub fn value_range(&self) -> Range<usize> {
+        self.whole.end - self.value.len()..self.whole.end
+    }
+}
+
 /// Whether `text` is one valid JSON value with nothing behind it.
 pub fn is_valid(text: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
@@ -42,6 +49,64 @@ pub fn members(text: &str) -> Option<Vec<Member<'_>>> {
         }
     }
     Some(found)
+}
+
+/// Where the elements of the array stand that `text` holds; `None` if it holds no array.
+///
+/// As with [`members`], `text` must be valid JSON.
+pub fn elements(text: &str) -> Option<Vec<Range<usize>>> {
+    let bytes = text.as_bytes();
+    let mut at = skip_space(bytes, 0);
+    if bytes.get(at) != Some(&b'[') {
+        return None;
+    }
+    let mut found = Vec::new();
+    at = skip_space(bytes, at + 1);
+    while !matches!(bytes.get(at), None | Some(b']' | b',')) {
+        let end = skip_value(bytes, at);
+        if end == at {
+            break;
+        }
+        found.push(at..end);
+        at = skip_space(bytes, end);
+        if bytes.get(at) == Some(&b',') {
+            at = skip_space(bytes, at + 1);
+        }
+    }
+    Some(found)
+}
+
+/// How much of JSON text, from its beginning, is at most `most` bytes and cuts no character, no escape and no pair of
+/// escapes that is one character; more only where the first of these is longer alone.
+pub fn piece(text: &[u8], most: usize) -> usize {
+    let mut end = 0;
+    while end < text.len() {
+        let next = end + unit(&text[end..]);
+        if next > most && end > 0 {
+            break;
+        }
+        end = next;
+    }
+    end.min(text.len())
+}
+
+/// The bytes of the first character, however it is written.
+fn unit(text: &[u8]) -> usize {
+    let escaped = |at: usize| (text.get(at..at + 2) == Some(b"\\u")).then(|| text.get(at + 2..at + 4)).flatten();
+    let is_surrogate = |code: Option<&[u8]>, second: [u8; 4]| {
+        code.is_some_and(|code| matches!(code[0], b'd' | b'D') && second.contains(&code[1].to_ascii_lowercase()))
+    };
+    match text {
+        [b'\\', b'u', ..] => {
+            let is_pair = is_surrogate(escaped(0), *b"89ab") && is_surrogate(escaped(6), *b"cdef");
+            if is_pair { 12 } else { 6 }
+        }
+        [b'\\', ..] => 2,
+        [0xf0..=0xff, ..] => 4,
+        [0xe0..=0xef, ..] => 3,
+        [0xc0..=0xdf, ..] => 2,
+        _ => 1,
+    }
 }
 
 /// The text of `object` without the members called `name`, each of which goes with one comma; every other byte stays.
@@ -132,6 +197,37 @@ mod tests {
     }
 
     #[test]
+    fn values_and_elements_are_found_where_they_stand() {
+        let text = r#"{"a" : [1, {"x":[2]} ,"]" ], "b":[ ]}"#;
+        let found = members(text).unwrap();
+        assert!(found.iter().all(|member| &text[member.value_range()] == member.value));
+        let shown = |list: &str| Some(elements(list)?.into_iter().map(|at| list[at].to_owned()).collect::<Vec<_>>());
+        assert_eq!(shown(found[0].value).unwrap(), ["1", r#"{"x":[2]}"#, r#""]""#]);
+        assert_eq!(shown(found[1].value), Some(vec![]));
+        assert_eq!(shown("{}"), None);
+    }
+
+    #[test]
+    fn a_piece_cuts_nothing_that_belongs_together() {
+        fn pieces(mut text: &str, most: usize) -> Vec<&str> {
+            let mut pieces = Vec::new();
+            while !text.is_empty() {
+                let (first, rest) = text.split_at(piece(text.as_bytes(), most));
+                pieces.push(first);
+                text = rest;
+            }
+            pieces
+        }
+        assert_eq!(pieces(r"ab\n\u00e9c", 3), ["ab", r"\n", r"\u00e9", "c"]);
+        assert_eq!(pieces(r"x\ud83d\uDE00y", 8), ["x", r"\ud83d\uDE00", "y"]);
+        assert_eq!(pieces(r"\ud83d\u0041\ude00", 6), [r"\ud83d", r"\u0041", r"\ude00"]);
+        assert_eq!(pieces("aé日🙂b", 3), ["aé", "日", "🙂", "b"]);
+        assert_eq!(pieces(r"\\\\u", 2), [r"\\", r"\\", "u"]);
+        assert_eq!(pieces("abc", 0), ["a", "b", "c"]);
+        assert_eq!(piece(b"\\ud8", 10), 4);
+    }
+
+    #[test]
     fn a_member_goes_with_one_comma() {
         for (text, expected) in [
             (r#"{"stream":true}"#, "{}"),
@@ -184,6 +280,8 @@ mod tests {
             if let Some(found) = members(&text) {
                 let _ = without(&text, &found, "a");
             }
+            let _ = elements(&text);
+            prop_assert!(piece(text.as_bytes(), 5) <= text.len());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! JSON answers of our own.
+//! JSON answers: our own, and the results of deferrals.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -6,7 +6,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use crate::http::error::ApiError;
+use crate::domain::id::DeferralId;
+use crate::http::error::{ApiError, REQUEST_ID, mark_retry};
 use crate::telemetry::chain;
 
 /// A JSON answer.
@@ -27,4 +28,19 @@ pub(super) fn raw_json(status: StatusCode, body: Body) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// The answer with a deferral's result, as the live API would have given it.
+pub(super) fn result(id: DeferralId, status: u16, body: Body) -> Response {
+    let mut response = raw_json(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body);
+    name_request(&mut response, id);
+    mark_retry(&mut response);
+    response
+}
+
+/// Gives an answer the deferral's id as the name of its request.
+pub(super) fn name_request(response: &mut Response, id: DeferralId) {
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
 }

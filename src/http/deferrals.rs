@@ -6,15 +6,16 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::header::RETRY_AFTER;
-use http::{HeaderValue, StatusCode, Uri};
+use http::{StatusCode, Uri};
 use serde::Serialize;
 
 use crate::domain::deferral::{Answer, Deferral};
 use crate::domain::id::DeferralId;
+use crate::hold::Waited;
 use crate::http::Rooms;
-use crate::http::answer::{json, raw_json};
+use crate::http::answer::{json, result};
 use crate::http::caller::Caller;
-use crate::http::error::{ApiError, REQUEST_ID, mark_retry};
+use crate::http::error::ApiError;
 use crate::http::query::{self, PageQuery};
 use crate::store::{Page, Scope, StoreError};
 use crate::telemetry::chain;
@@ -48,13 +49,7 @@ pub(super) async fn message(
         response.headers_mut().insert(RETRY_AFTER, rooms.intake.retry_after_seconds().into());
         return Ok(response);
     };
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = raw_json(status, Body::from(answer.body));
-    if let Ok(id) = HeaderValue::from_str(&deferral.id.to_string()) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    mark_retry(&mut response);
-    Ok(response)
+    Ok(result(deferral.id, answer.status, Body::from(answer.body)))
 }
 
 /// `GET /deferred`
@@ -108,11 +103,13 @@ async fn find(rooms: &Rooms, scope: &Scope, id: &str) -> Result<Deferral, ApiErr
 /// The deferral, as soon as it is final, or as it is when the wait is over.
 async fn await_final(rooms: &Rooms, scope: &Scope, id: &str, wait: Duration) -> Result<Deferral, ApiError> {
     let deferral = find(rooms, scope, id).await?;
-    if deferral.state.is_final() || wait.is_zero() {
+    if wait.is_zero() {
         return Ok(deferral);
     }
-    let later = rooms.hold.until_final(deferral.id, tokio::time::sleep(wait)).await.map_err(unavailable)?;
-    later.ok_or_else(ApiError::not_found)
+    match rooms.hold.wait(deferral, wait).await {
+        Waited::Final(later) | Waited::TimeOver(later) | Waited::Ending(later) => Ok(later),
+        Waited::Gone => Err(ApiError::not_found()),
+    }
 }
 
 pub(super) fn unavailable(error: StoreError) -> ApiError {

@@ -99,6 +99,7 @@ impl Feed {
             tokio::select! {
                 () = rung => {}
                 () = &mut over => return Ok(stretch),
+                () = rooms.hold.lets_go() => return Ok(stretch),
             }
             after = stretch.last;
         }

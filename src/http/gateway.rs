@@ -19,14 +19,22 @@ use crate::http::{Rooms, messages, own_routes};
 use crate::live::LiveBody;
 use crate::telemetry::chain;
 
+/// An answer that is being made. Boxed by whoever makes it, so that one for which a call waits takes no more room than
+/// its own way needs.
+pub(super) type Answering = Pin<Box<dyn Future<Output = Response<GatewayBody>> + Send>>;
+
 /// A body that is relayed, or one of our own.
 pub(super) type GatewayBody = Either<LiveBody, Body>;
 
-/// Serves the gateway's listener. Clones share everything, and are cheap: every request takes one.
+/// Serves the gateway's listener. Clones share everything.
+///
+/// Each connection has one, and each call, of which thousands may wait: so it is one pointer.
 #[derive(Clone)]
-pub struct Gateway {
-    pub(super) rooms: Arc<Rooms>,
-    pub(super) beside: Beside,
+pub struct Gateway(Arc<Doors>);
+
+struct Doors {
+    rooms: Rooms,
+    beside: Beside,
     own: Router,
 }
 
@@ -38,26 +46,40 @@ impl Gateway {
 
     /// The door to these rooms; what concerns the store is done `beside`.
     pub(super) fn new(rooms: Rooms, beside: Beside) -> Self {
-        Self { own: own_routes(rooms.clone()), rooms: Arc::new(rooms), beside }
+        Self(Arc::new(Doors { own: own_routes(rooms.clone()), rooms, beside }))
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<GatewayBody> {
+    /// What it leads to.
+    pub(super) fn rooms(&self) -> &Rooms {
+        &self.0.rooms
+    }
+
+    /// Where what concerns the store is done.
+    pub(super) fn beside(&self) -> &Beside {
+        &self.0.beside
+    }
+
+    fn answer(&self, request: Request<Incoming>) -> Answering {
         // Only the path decides; a query such as `?beta=true` passes through.
         let path = request.uri().path();
         if path == "/v1/messages" && request.method() == Method::POST {
-            return messages::call(self, request).await;
+            return messages::call(self, request);
         }
         if is_own(path) {
-            let Ok(answer) = self.beside.run(self.own.clone().oneshot(request.map(Body::new))).await;
-            return self.beside.carry(answer).map(Either::Right);
+            let (gateway, answer) = (self.clone(), self.0.own.clone().oneshot(request.map(Body::new)));
+            return Box::pin(async move {
+                let Ok(answer) = gateway.beside().run(answer).await;
+                gateway.beside().carry(answer).map(Either::Right)
+            });
         }
-        self.relay(request).await
+        let gateway = self.clone();
+        Box::pin(async move { gateway.relay(request).await })
     }
 
     /// Passes a request on, and its answer back.
     pub(super) async fn relay(&self, request: Request<Incoming>) -> Response<GatewayBody> {
         let credential = self.stand_in(&request);
-        match self.rooms.live.forward(request, credential).await {
+        match self.rooms().live.forward(request, credential).await {
             Ok(answer) => answer.map(Either::Left),
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "a live call was not answered");
@@ -68,7 +90,7 @@ impl Gateway {
 
     /// The upstream's key, where the caller presents one that the gateway has issued in its place.
     fn stand_in(&self, request: &Request<Incoming>) -> Option<(HeaderName, HeaderValue)> {
-        let caller = self.rooms.intake.issued_key(request.headers())?;
+        let caller = self.rooms().intake.issued_key(request.headers())?;
         let secret = caller.credential.secret;
         let (name, value) = match caller.credential.header {
             CredentialHeader::ApiKey => (HeaderName::from_static("x-api-key"), secret.expose().to_owned()),
@@ -88,8 +110,8 @@ impl hyper::service::Service<Request<Incoming>> for Gateway {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let gateway = self.clone();
-        Box::pin(async move { Ok(gateway.answer(request).await) })
+        let answer = self.answer(request);
+        Box::pin(async { Ok(answer.await) })
     }
 }
 

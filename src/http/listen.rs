@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,30 +12,20 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::http::protocols::Protocols;
+use crate::http::socket::{Interim, Socket};
+use crate::telemetry::chain;
+
 /// How long a request's head may take, and how long a connection may idle before one: longer than clients keep idle
 /// connections, so that it is they who close first, yet a stalled one holds its socket no longer.
 const HEAD_READ_LIMIT: Duration = Duration::from_secs(120);
-
-/// The longest head of a request, and the most that is read ahead of a body on one connection: what the provider's
-/// edge takes as well.
-const HEAD_MAX: usize = 128 * 1024;
-
-/// The most headers of a request.
-const HEADERS_MAX: usize = 128;
-
-/// Requests at a time on one HTTP/2 connection; a client opens another connection for more.
-const STREAMS_MAX: u32 = 256;
-
-/// How often a quiet HTTP/2 connection is asked whether its client is still there, and how long it may take to say so.
-const PING_EVERY: Duration = Duration::from_secs(30);
-const PING_LIMIT: Duration = Duration::from_secs(20);
 
 /// The pause after a failed accept: mostly there are no free file descriptors, and trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -56,7 +46,7 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let protocol = protocol(HEAD_READ_LIMIT);
+    let protocols = Arc::new(Protocols::new(HEAD_READ_LIMIT));
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
@@ -71,8 +61,9 @@ where
         };
         // Small writes, such as the events of a stream, must not wait for each other. A failure means that the client has gone.
         let _ = stream.set_nodelay(true);
-        let conversation = converse(protocol.clone(), stream, service_for(peer), drain.clone(), HEAD_READ_LIMIT);
-        connections.spawn(cut.clone().run_until_cancelled_owned(conversation));
+        let conversation = converse(Arc::clone(&protocols), stream, service_for(peer), drain.clone(), HEAD_READ_LIMIT);
+        // Boxed, since each layer around it takes its size again, and thousands of them may wait.
+        connections.spawn(cut.clone().run_until_cancelled_owned(Box::pin(conversation)));
     }
 
     drop(listener);
@@ -83,30 +74,9 @@ where
     }
 }
 
-fn protocol(head_read_limit: Duration) -> auto::Builder<TokioExecutor> {
-    let mut protocol = auto::Builder::new(TokioExecutor::new());
-    protocol
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_read_limit)
-        .max_buf_size(HEAD_MAX)
-        .max_headers(HEADERS_MAX)
-        // An answer's headers are the upstream's, or those that a handler chose.
-        .auto_date_header(false);
-    protocol
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(HEAD_MAX as u32)
-        .max_concurrent_streams(STREAMS_MAX)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_LIMIT)
-        .auto_date_header(false);
-    protocol
-}
-
 /// One connection from its first byte to its last.
 async fn converse<S, B>(
-    protocol: auto::Builder<TokioExecutor>,
+    protocols: Arc<Protocols>,
     stream: TcpStream,
     service: S,
     drain: CancellationToken,
@@ -119,23 +89,43 @@ async fn converse<S, B>(
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let asked = Arc::new(AtomicBool::new(false));
-    let service = Asked { service, asked: Arc::clone(&asked) };
-    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
+    let mut socket = Socket::new(stream);
     // Until the protocol is known, nothing in it bounds how long a client may take to show which it speaks.
-    let mut first_request = pin!(sleep(head_read_limit));
+    let told = drain.run_until_cancelled(timeout(head_read_limit, socket.speaks_http2()));
+    let Some(Ok(Ok(speaks_http2))) = told.await else { return };
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = Asked { service, asked: Arc::clone(&asked), interim: socket.interim() };
+    let socket = TokioIo::new(socket);
+    // Boxed, because what was moved still counts in the size of a task, of which there may be thousands.
+    if speaks_http2 {
+        let connection = Box::pin(protocols.http2.serve_connection(socket, service));
+        attend(connection, &asked, &drain, head_read_limit).await;
+    } else {
+        let connection = Box::pin(protocols.http1.serve_connection(socket, service));
+        attend(connection, &asked, &drain, head_read_limit).await;
+    }
+}
+
+/// Lets a connection go on until it ends, is drained, or has shown that nothing will be asked on it.
+async fn attend<C>(mut connection: Pin<Box<C>>, asked: &AtomicBool, drain: &CancellationToken, first_limit: Duration)
+where
+    C: GracefulConnection<Error: Error + 'static>,
+{
+    let mut first_request = pin!(sleep(first_limit));
     let (mut waiting, mut draining) = (true, false);
     loop {
         tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(error, "a connection broke off");
-                }
-                return;
-            }
+            // The drain first: an answer that comes with it is to say that the connection ends.
+            biased;
             () = drain.cancelled(), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
+            }
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(error = %chain(&error), "a connection broke off");
+                }
+                return;
             }
             () = first_request.as_mut(), if waiting => {
                 waiting = false;
@@ -147,10 +137,11 @@ async fn converse<S, B>(
     }
 }
 
-/// A service that notes that it has been asked something.
+/// A service that notes that it has been asked something, and gives each request its way to interim answers.
 struct Asked<S> {
     service: S,
     asked: Arc<AtomicBool>,
+    interim: Interim,
 }
 
 impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
@@ -158,8 +149,9 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
     type Error = S::Error;
     type Future = S::Future;
 
-    fn call(&self, request: Request<Incoming>) -> S::Future {
+    fn call(&self, mut request: Request<Incoming>) -> S::Future {
         self.asked.store(true, Ordering::Relaxed);
+        self.interim.accompany(&mut request);
         self.service.call(request)
     }
 }
@@ -201,7 +193,7 @@ mod tests {
             String::from_utf8(heard).unwrap()
         };
         let drain = CancellationToken::new();
-        tokio::join!(client, converse(protocol(LIMIT), stream, service, drain, LIMIT)).0
+        tokio::join!(client, converse(Arc::new(Protocols::new(LIMIT)), stream, service, drain, LIMIT)).0
     }
 
     #[tokio::test]

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use http::header::{LOCATION, RETRY_AFTER};
-use http::{HeaderValue, Request, StatusCode};
-use http_body::Body as _;
+use http::request::Parts;
+use http::{HeaderValue, Request};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Either};
 use hyper::body::Incoming;
 
 use crate::domain::decision::Decision;
-use crate::domain::deferral::Deferral;
-use crate::http::answer::json;
-use crate::http::error::{ApiError, DECISION, REQUEST_ID};
-use crate::http::gateway::{Gateway, GatewayBody};
-use crate::intake::{Refusal, Route, Terms};
+use crate::http::error::{ApiError, DECISION};
+use crate::http::gateway::{Answering, Gateway, GatewayBody};
+use crate::http::held;
+use crate::http::socket::Interim;
+use crate::intake::{Admitted, Refusal, Route, Terms};
 
 /// A refused body is still read, within these, before it is answered: a client that is cut while it sends may never
 /// see the answer.
@@ -23,66 +23,77 @@ const DISCARD_MAX: usize = 64_000_000;
 const DISCARD_LIMIT: Duration = Duration::from_secs(10);
 
 /// Answers a call.
-pub(super) async fn call(gateway: &Gateway, request: Request<Incoming>) -> Response<GatewayBody> {
-    let (decision, mut response) = match gateway.rooms.intake.decide(request.headers()) {
-        Ok(Route::Live(reason)) => (Decision::Live(reason), gateway.relay(request).await),
-        Ok(Route::Defer(terms)) => {
-            let door = gateway.clone();
-            let (decision, response) = gateway.beside.run(async move { defer(&door, terms, request).await }).await;
-            (decision, gateway.beside.carry(response).map(Either::Right))
-        }
-        Err(refusal) => {
+pub(super) fn call(gateway: &Gateway, request: Request<Incoming>) -> Answering {
+    let gateway = gateway.clone();
+    match gateway.rooms().intake.decide(request.headers()) {
+        Ok(Route::Live(reason)) => Box::pin(async move {
+            let answer = gateway.relay(request).await;
+            decided(&gateway, &Decision::Live(reason));
+            showing(answer, &Decision::Live(reason))
+        }),
+        Ok(Route::Defer(terms)) => defer(gateway, terms, request),
+        Err(refusal) => Box::pin(async move {
             discard(request.into_body()).await;
-            let error = ApiError::from(refusal);
-            (error.decision(), error.response().map(Either::Right))
-        }
-    };
-    let (what, why) = decision.words();
-    gateway.rooms.metrics.decided(what, why);
-    if let Ok(decision) = HeaderValue::from_str(&decision.to_string()) {
-        response.headers_mut().insert(DECISION, decision);
+            refused(&gateway, refusal.into())
+        }),
     }
-    response
 }
 
-async fn defer(gateway: &Gateway, terms: Terms, request: Request<Incoming>) -> (Decision, Response) {
-    let intake = &gateway.rooms.intake;
+fn defer(gateway: Gateway, terms: Terms, request: Request<Incoming>) -> Answering {
     let (head, body) = request.into_parts();
-    let admitted = match read(body, intake.max_body()).await {
-        Ok(body) => intake.admit(terms, &head.headers, body).await.map_err(ApiError::from),
-        Err(error) => Err(error),
-    };
-    let answered = admitted
-        .and_then(|it| ticket(&it.deferral, intake.retry_after_seconds()).map(|answer| (it.deferral.id, answer)));
-    match answered {
-        Ok((id, response)) => (Decision::Deferred(id), response),
-        Err(error) => (error.decision(), error.response()),
-    }
+    let interim = Interim::of(&head);
+    // In a box of its own, since admitting takes far more room than waiting, and is soon done.
+    let (door, beside) = (gateway.clone(), gateway.beside().clone());
+    let admission = Box::pin(async move { beside.run(admit(door, terms, head, body)).await });
+    // The wait is here, where the connection is: interim answers need that.
+    Box::pin(async move {
+        match admission.await {
+            Ok(admitted) => {
+                let decision = Decision::Deferred(admitted.deferral.id);
+                decided(&gateway, &decision);
+                let answer = held::answer(gateway.rooms(), admitted, interim).await;
+                showing(answer.map(Either::Right), &decision)
+            }
+            Err(error) => refused(&gateway, error),
+        }
+    })
 }
 
-/// The answer that carries the id.
-fn ticket(deferral: &Deferral, retry_after_seconds: u64) -> Result<Response, ApiError> {
-    let mut response = json(StatusCode::ACCEPTED, deferral)?;
-    let headers = response.headers_mut();
-    headers.insert(RETRY_AFTER, retry_after_seconds.into());
-    if let Ok(location) = HeaderValue::from_str(&format!("/deferred/{}", deferral.id)) {
-        headers.insert(LOCATION, location);
+async fn admit(gateway: Gateway, terms: Terms, head: Parts, body: Incoming) -> Result<Admitted, ApiError> {
+    let intake = &gateway.rooms().intake;
+    let body = read(body, intake.max_body()).await?;
+    intake.admit(terms, &head.headers, body).await.map_err(ApiError::from)
+}
+
+fn refused(gateway: &Gateway, error: ApiError) -> Response<GatewayBody> {
+    let decision = error.decision();
+    decided(gateway, &decision);
+    showing(error.response().map(Either::Right), &decision)
+}
+
+/// Counts a decision.
+fn decided(gateway: &Gateway, decision: &Decision) {
+    let (what, why) = decision.words();
+    gateway.rooms().metrics.decided(what, why);
+}
+
+/// Lets an answer show what was decided.
+fn showing(mut answer: Response<GatewayBody>, decision: &Decision) -> Response<GatewayBody> {
+    if let Ok(decision) = HeaderValue::from_str(&decision.to_string()) {
+        answer.headers_mut().insert(DECISION, decision);
     }
-    if let Ok(id) = HeaderValue::from_str(&deferral.id.to_string()) {
-        headers.insert(REQUEST_ID, id);
-    }
-    Ok(response)
+    answer
 }
 
 /// The whole body, if it is no longer than `limit` bytes.
-async fn read(mut body: Incoming, limit: u64) -> Result<Bytes, ApiError> {
+pub(super) async fn read<B: Body<Data = Bytes> + Unpin>(mut body: B, limit: u64) -> Result<Bytes, ApiError> {
     if body.size_hint().lower() > limit {
         discard(body).await;
         return Err(Refusal::TooLarge(limit).into());
     }
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| ApiError::from(&crate::live::Error::Upload(error.into())))?;
+        let frame = frame.map_err(|_| ApiError::broken_body())?;
         let Ok(data) = frame.into_data() else { continue };
         if (whole.len() + data.len()) as u64 > limit {
             discard(body).await;
@@ -93,7 +104,7 @@ async fn read(mut body: Incoming, limit: u64) -> Result<Bytes, ApiError> {
     Ok(whole.freeze())
 }
 
-async fn discard(mut body: Incoming) {
+async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
     let all = async {
         let mut discarded = 0;
         while let Some(Ok(frame)) = body.frame().await {

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use crate::clock::Timestamp;
 use crate::domain::group::is_name;
 use crate::domain::units::{self, DURATION_FORM};
+use crate::domain::wait::Wait;
 use crate::intake::Refusal;
 
 const REFERENCE_MAX: usize = 256;
@@ -47,15 +48,6 @@ pub enum Defer {
     Within(Duration),
     /// Defer; the result is wanted by then.
     By(Timestamp),
-}
-
-/// What `x-defer-wait` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// So long; zero is not at all.
-    For(Duration),
-    /// Until the deadline.
-    UntilDeadline,
 }
 
 impl Tags {

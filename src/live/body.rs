@@ -1,5 +1,6 @@
 //! The body of an answer on its way to the caller.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -14,7 +15,6 @@ use super::{BoxError, Error};
 /// that has arrived, and nothing is waited for.
 ///
 /// Dropping it cancels the upstream request.
-#[derive(Debug)]
 pub struct LiveBody {
     ahead: Option<Frame<Bytes>>,
     rest: Option<Box<Exchange>>,
@@ -30,6 +30,13 @@ enum End {
     Open,
     /// That it is here.
     Here,
+}
+
+/// Shows nothing of what it holds.
+impl fmt::Debug for LiveBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveBody").field("end", &self.end).finish_non_exhaustive()
+    }
 }
 
 impl LiveBody {

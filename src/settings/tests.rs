@@ -109,6 +109,7 @@ fn nothing_given_means_the_defaults() {
             keys: Vec::new(),
             receivers: Vec::new(),
         },
+        hold: hold::Settings { keepalive: Keepalive::Space, periods: Periods::default() },
         flush: flush::Settings {
             linger: seconds(60),
             max_requests: 10_000,
@@ -158,6 +159,7 @@ fn what_a_file_sets_arrives_where_it_steers() {
             keys: Vec::new(),
             receivers: Vec::new(),
         },
+        hold: hold::Settings { keepalive: Keepalive::Interim, periods: Periods::default() },
         flush: flush::Settings {
             linger: seconds(8),
             max_requests: 9,

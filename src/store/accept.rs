@@ -12,6 +12,7 @@ use crate::domain::body::Item;
 use crate::domain::callback::Callback;
 use crate::domain::id::DeferralId;
 use crate::domain::lane::Lane;
+use crate::store::attach::existing;
 use crate::store::engine::write;
 use crate::store::joining::{count_joined, groups_of, join_groups, joined, rooms};
 use crate::store::lanes::{LaneId, TOUCH_AFTER};
@@ -24,63 +25,11 @@ const COMMIT_ROWS_MAX: usize = 1_000;
 /// Packed bytes in one commit, so that a few large bodies do not hold up many small ones.
 const COMMIT_BYTES_MAX: usize = 16_000_000;
 
-/// A retry without a key attaches to a deferral for this long after it became final.
-const ATTACH_FOR: std::time::Duration = std::time::Duration::from_secs(60 * 60);
-
 /// Packing a body larger than this would hold up other calls on the same thread.
 const PACK_ASIDE_BYTES: usize = 256_000;
 
 /// Lanes that this process remembers to have touched.
 const LANES_REMEMBERED: usize = 10_000;
-
-/// The deferral that holds the row's idempotency key, with the hash of its body.
-macro_rules! holder_of_key {
-    ($tx:ident, $row:ident) => {{
-        let held: Option<(DeferralId, Vec<u8>)> =
-            sqlx::query_as("select id, body_hash from deferral where tenant = $1 and idempotency_key = $2")
-                .bind(&$row.new.lane.tenant)
-                .bind(&$row.new.idempotency_key)
-                .fetch_optional(&mut *$tx)
-                .await?;
-        held
-    }};
-}
-
-/// Attaches a retry without a key to the deferral that it repeats: the same body of the same tenant, open or final since
-/// an hour at most. One whose caller has gone comes first, and is not attached to twice while there is another.
-macro_rules! attach {
-    ($tx:ident, $row:ident) => {{
-        let twin: Option<DeferralId> = sqlx::query_scalar(
-            "update deferral set caller_left_at = null
-             where id = (
-                 select id from deferral
-                 where body_hash = $1 and tenant = $2 and state <> 'canceled'
-                   and (completed_at is null or completed_at > $3)
-                 order by caller_left_at is null, id desc limit 1)
-             returning id",
-        )
-        .bind($row.new.item.hash.as_slice())
-        .bind(&$row.new.lane.tenant)
-        .bind($row.new.accepted_at.minus(ATTACH_FOR))
-        .fetch_optional(&mut *$tx)
-        .await?;
-        twin
-    }};
-}
-
-/// What stands in the place of a row already.
-macro_rules! existing {
-    ($tx:ident, $row:ident) => {
-        if $row.is_keyless_retry() {
-            attach!($tx, $row).map(Accepted::Existing)
-        } else if $row.new.idempotency_key.is_some() {
-            holder_of_key!($tx, $row)
-                .map(|(id, hash)| if hash == $row.new.item.hash { Accepted::Existing(id) } else { Accepted::KeyTaken })
-        } else {
-            None
-        }
-    };
-}
 
 /// A call to be made durable.
 #[derive(Clone, Debug)]
@@ -120,6 +69,13 @@ pub enum Accepted {
     KeyTaken,
     /// Its group takes no more members; nothing was queued.
     GroupClosed,
+}
+
+impl NewDeferral {
+    /// Whether it may repeat a call that has no key to tell which.
+    pub(super) fn is_keyless_retry(&self) -> bool {
+        self.is_retry && self.idempotency_key.is_none()
+    }
 }
 
 impl Store {
@@ -184,14 +140,14 @@ impl Store {
             let groups = groups_of(rows);
             let standing = join_groups!(tx, groups, now);
             let mut rooms = rooms(&groups, &standing);
-            let is_plain = |row: &&Row| !row.is_keyless_retry() && !rooms.contains_key(&row.group());
+            let is_plain = |row: &&Row| !row.new.is_keyless_retry() && !rooms.contains_key(&row.group());
             let plain: Vec<&Row> = rows.iter().filter(is_plain).collect();
             let inserted = tx.insert(&plain).await?;
             for row in rows {
                 outcomes.push(loop {
                     if inserted.contains(&row.new.id) {
                         break Accepted::Fresh;
-                    } else if let Some(existing) = existing!(tx, row) {
+                    } else if let Some(existing) = existing!(tx, &row.new) {
                         break existing;
                     } else if rooms.get(&row.group()) == Some(&0) {
                         break Accepted::GroupClosed;
@@ -321,10 +277,6 @@ impl Row {
 
     fn callback_url(&self) -> Option<&str> {
         self.new.callback.as_ref().and_then(|callback| callback.url.as_deref())
-    }
-
-    fn is_keyless_retry(&self) -> bool {
-        self.new.is_retry && self.new.idempotency_key.is_none()
     }
 
     fn body_bytes(&self) -> i32 {

@@ -1,7 +1,6 @@
 //! Deferrals as callers see them: one, a page, and the wish to cancel one.
 
 use futures_util::TryStreamExt as _;
-use sqlx::QueryBuilder;
 
 use crate::clock::Timestamp;
 use crate::crash;
@@ -16,9 +15,6 @@ use crate::store::{Store, StoreError};
 
 /// A page ends early once its answers, unpacked, come to this: a thousand large Messages would not fit in memory.
 const PAGE_BYTES: usize = 8_000_000;
-
-/// Callers noted as gone by one statement.
-const LEFT_ROWS: usize = 500;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -317,25 +313,6 @@ impl Store {
         });
         crash::point("cancel.answer");
         self.deferral(id, scope).await
-    }
-
-    /// Notes that the callers are gone who held a connection for these, so that a retry takes the place of one of them.
-    ///
-    /// # Errors
-    /// If the store is unavailable.
-    pub async fn callers_left(&self, ids: &[DeferralId], now: Timestamp) -> Result<(), StoreError> {
-        for some in ids.chunks(LEFT_ROWS) {
-            write!(self, tx => {
-                let mut update = QueryBuilder::new("update deferral set caller_left_at = ");
-                update.push_bind(now).push(" where id in (");
-                let mut list = update.separated(", ");
-                for id in some {
-                    list.push_bind(*id);
-                }
-                update.push(")").build().execute(tx).await?;
-            });
-        }
-        Ok(())
     }
 
     pub(super) fn deferral_of(&self, row: DeferralRow) -> Result<Deferral, StoreError> {

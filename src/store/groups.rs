@@ -6,7 +6,7 @@ use crate::domain::callback::Callback;
 use crate::domain::deferral::{Cost, State};
 use crate::domain::group::{Counts, Group};
 use crate::domain::money::NanoUsd;
-use crate::store::announce::announce_group;
+use crate::store::announce::{Announced, announce_if_complete, tell_of_groups};
 use crate::store::engine::{read, write};
 use crate::store::joining::{Joining, Standing, join_groups};
 use crate::store::{Scope, Store, StoreError};
@@ -87,7 +87,9 @@ impl Store {
                     .bind(callback.and_then(|callback| callback.url.as_deref()))
                     .execute(&mut *tx)
                     .await?;
-                announce_group!(tx, tenant, name, now);
+                let announced: Vec<Announced> =
+                    sqlx::query_as(ANNOUNCE).bind(now).bind(tenant).bind(name).fetch_all(&mut *tx).await?;
+                tell_of_groups!(tx, announced, now);
             }
             too_many
         });
@@ -109,6 +111,8 @@ const CLOSE: &str = "
         expect = coalesce($4, expect), receiver = coalesce($5, receiver),
         callback_url = case when $5 is null then callback_url else $6 end
     where tenant = $1 and name = $2 and state <> 'announced'";
+
+const ANNOUNCE: &str = announce_if_complete!("tenant = $2 and name = $3");
 
 const MEMBERS_BY_STATE: &str = "
     select deferral.state, count(*) as members, min(deferral.completed_at) as first_completed_at,

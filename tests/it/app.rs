@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use offpeak::app::{App, Workers};
 use offpeak::clock::{Clock, Timestamp};
+use offpeak::hold::Periods;
 use offpeak::settings::{Settings, Sources};
 use offpeak::simulator::{self, Books, Fault, Simulator};
 use offpeak::workers::{Nudges, timetable};
@@ -57,6 +58,7 @@ pub(crate) struct Setup {
     environment: BTreeMap<String, String>,
     file: String,
     batch_time: Duration,
+    periods: Periods,
     workers: Workers,
     threads: usize,
 }
@@ -64,8 +66,9 @@ pub(crate) struct Setup {
 impl Setup {
     /// The usual one.
     pub(crate) fn on(engine: Engine) -> Self {
-        let (environment, file, workers) = (BTreeMap::new(), String::new(), Workers::ByHand);
-        let usual = Self { engine, environment, file, batch_time: Duration::ZERO, workers, threads: 0 };
+        let (environment, file, workers, periods) =
+            (BTreeMap::new(), String::new(), Workers::ByHand, Periods::default());
+        let usual = Self { engine, environment, file, batch_time: Duration::ZERO, workers, threads: 0, periods };
         usual.set("gateway.listen", "127.0.0.1:0").set("admin.listen", "127.0.0.1:0").set("batch.linger", "0")
     }
 
@@ -83,6 +86,11 @@ impl Setup {
     /// Batches take so long, by the test's clock.
     pub(crate) fn batch_time(self, batch_time: Duration) -> Self {
         Self { batch_time, ..self }
+    }
+
+    /// Held connections are silent for other times than usual.
+    pub(crate) fn periods(self, periods: Periods) -> Self {
+        Self { periods, ..self }
     }
 
     /// Time is that of the machine, and workers look by themselves.
@@ -110,6 +118,7 @@ impl Setup {
         let sources = Sources { file: Some(file), environment };
         let mut settings = Settings::load(&sources).unwrap().settings;
         settings.gateway.threads = self.threads;
+        settings.hold.periods = self.periods;
         let app = App::start(settings.clone(), clock.clone(), self.workers).await.unwrap();
         TestApp {
             app: Some(app),

@@ -160,7 +160,7 @@ fn noise(length: usize) -> String {
 }
 
 /// A line of `/proc/PID/status` in bytes.
-fn memory(gateway: &Gateway, name: &str) -> u64 {
+pub(crate) fn memory(gateway: &Gateway, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1_024

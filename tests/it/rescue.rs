@@ -51,8 +51,8 @@ fn assert_served_live(deferral: &Value) {
 async fn near_its_deadline_a_call_is_sent_live(engine: Engine) {
     let app = slow(engine).start().await;
     let streaming = body("Hi").replacen('{', r#"{"stream":true,"#, 1);
-    let call = app.tagged(streaming).header("x-defer", "1h").header("anthropic-beta", "b-2,a-1");
-    let id = call.send().await.id();
+    let call = app.tagged(streaming).header("x-defer", "1h").header("x-defer-wait", "0");
+    let id = call.header("anthropic-beta", "b-2,a-1").send().await.id();
     app.settle().await;
     app.clock.advance(Duration::from_mins(45) - Duration::from_millis(1));
     app.settle().await;

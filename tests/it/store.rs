@@ -20,6 +20,7 @@ macro_rules! on_both_engines {
 }
 
 mod accept;
+mod attach;
 mod claims;
 mod deliveries;
 mod feed;

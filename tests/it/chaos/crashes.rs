@@ -302,6 +302,9 @@ impl Story {
         equal("entries", entries as usize, billed..=billed);
         let told = stage.storage.count("select count(*) from delivery where event = 'group.completed'").await;
         equal("groups told of", told as usize, usize::from(self == Grouped)..=usize::from(self == Grouped));
+        let of_groups = stage.receiver.got().into_iter().filter(|got| got.json()["type"] == "group.completed");
+        let heard: BTreeSet<String> = of_groups.map(|got| got.header("webhook-id").to_owned()).collect();
+        equal("groups heard of", heard.len(), usize::from(self == Grouped)..=usize::from(self == Grouped));
         let times = if self == Replayed { 2 } else { 1 };
         for ticket in tickets {
             let told = stage.told(ticket);

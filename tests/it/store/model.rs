@@ -9,7 +9,7 @@ use offpeak::domain::batch::BatchState;
 use offpeak::domain::deferral::{Answer, State};
 use offpeak::domain::id::DeferralId;
 use offpeak::store::{
-    Accepted, Claim, Closed, Filter, Limits, NewDeferral, PageCursor, Position, Scope, Settlement, Verdict,
+    Accepted, Claim, Closed, Departure, Filter, Limits, NewDeferral, PageCursor, Position, Scope, Settlement, Verdict,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -49,6 +49,11 @@ enum Step {
     },
     Cancel {
         call: usize,
+    },
+    /// A caller goes, who has waited since now, or since the beginning.
+    Leave {
+        call: usize,
+        since_the_beginning: bool,
     },
     Advance {
         minutes: u64,
@@ -97,6 +102,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..8_usize, vec((0..12_usize, word), 1..5))
             .prop_map(|(batch, verdicts)| Step::Settle { batch, verdicts }),
         1 => (0..12_usize).prop_map(|call| Step::Cancel { call }),
+        2 => (0..12_usize, any::<bool>())
+            .prop_map(|(call, since_the_beginning)| Step::Leave { call, since_the_beginning }),
         1 => (0..100_u64).prop_map(|minutes| Step::Advance { minutes }),
     ]
 }
@@ -195,6 +202,13 @@ impl World {
                     let answer = Answer::canceled(id(*number));
                     self.db.store.cancel(id(*number), &Scope::All, &answer, now).await.unwrap().expect("a deferral");
                     self.reference.cancel(*number, now);
+                }
+            }
+            Step::Leave { call, since_the_beginning } => {
+                if let Some(number) = pick(&self.reference.numbers(), *call) {
+                    let since = if *since_the_beginning { NOW } else { now };
+                    self.db.store.callers_left(&[Departure { id: id(*number), since, at: now }]).await.unwrap();
+                    self.reference.leave(*number, since, now);
                 }
             }
             Step::Advance { minutes } => self.clock.advance(Duration::from_secs(60 * minutes)),

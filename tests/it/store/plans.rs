@@ -12,7 +12,7 @@ use offpeak::domain::batch::BatchState;
 use offpeak::domain::callback::Callback;
 use offpeak::domain::deferral::Answer;
 use offpeak::domain::delivery::DeliveryState;
-use offpeak::store::{Accepted, DeliveryFilter, Filter, NewDeferral, Next, PageCursor, Scope, Store, Tried};
+use offpeak::store::{Accepted, DeliveryFilter, Departure, Filter, NewDeferral, Next, PageCursor, Scope, Store, Tried};
 use sqlx::{AssertSqlSafe, Row as _};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -140,6 +140,9 @@ async fn queue_and_batches(ear: &Overhearing) {
     let retry = NewDeferral { id: id(301), is_retry: true, ..call(1) };
     assert_eq!(store.accept(retry).await.unwrap(), Accepted::Existing(id(1)));
     ear.expect("looking for a twin", "deferral_body").await;
+    let departures: Vec<_> = (1..=9).map(|number| Departure { id: id(number), since: later, at: later }).collect();
+    store.callers_left(&departures).await.unwrap();
+    ear.expect("noting who is gone", "deferral_pkey|sqlite_autoindex_deferral_1").await;
     let keyed = |number| NewDeferral { idempotency_key: Some("k".to_owned()), ..call(number) };
     assert_eq!(store.accept(keyed(302)).await.unwrap(), Accepted::Fresh);
     assert_eq!(store.accept(keyed(303)).await.unwrap(), Accepted::KeyTaken);

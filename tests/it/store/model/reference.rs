@@ -1,5 +1,6 @@
 //! What the store should be, in the plainest words: three maps, a list, and loops over them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ struct Call {
     attempts: u32,
     cancel_requested: bool,
     completed_at: Option<Timestamp>,
+    left_at: Option<Timestamp>,
+    attached_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -126,15 +129,24 @@ impl Reference {
 
     pub(super) fn accept(&mut self, number: u128, new: New, now: Timestamp) -> Answered {
         let New { key, body, group, is_retry } = new;
-        if let Some((holder, call)) = self.calls.iter().find(|(_, call)| key.is_some() && call.key == key) {
+        if let Some((holder, call)) = self.calls.iter_mut().find(|(_, call)| key.is_some() && call.key == key) {
+            if call.body == body {
+                (call.left_at, call.attached_at) = (None, Some(now));
+            }
             return if call.body == body { Answered::Number(*holder) } else { Answered::KeyTaken };
         }
         if key.is_none() && is_retry {
             let attaches = |call: &Call| {
                 let is_recent = call.completed_at.is_none_or(|completed| completed > now.minus(HOUR));
-                call.body == body && call.state != State::Canceled && is_recent
+                let was_told = call.left_at.is_none_or(|left| Some(left) < call.completed_at);
+                call.body == body && (call.state != State::Canceled || !was_told) && is_recent
             };
-            if let Some((twin, _)) = self.calls.iter().rev().find(|(_, call)| attaches(call)) {
+            let twins = self.calls.iter_mut().filter(|(_, call)| attaches(call));
+            let order = |(number, call): &(&u128, &mut Call)| {
+                (call.left_at.is_none(), call.attached_at.is_some(), call.attached_at, Reverse(**number))
+            };
+            if let Some((twin, call)) = twins.min_by_key(order) {
+                (call.left_at, call.attached_at) = (None, Some(now));
                 return Answered::Number(*twin);
             }
         }
@@ -155,6 +167,8 @@ impl Reference {
             attempts: 0,
             cancel_requested: false,
             completed_at: None,
+            left_at: None,
+            attached_at: None,
         };
         self.calls.insert(number, call);
         Answered::Number(number)
@@ -311,6 +325,13 @@ impl Reference {
         }
         if call.state == State::Batched {
             call.cancel_requested = true;
+        }
+    }
+
+    pub(super) fn leave(&mut self, number: u128, since: Timestamp, now: Timestamp) {
+        let call = self.calls.get_mut(&number).expect("a call");
+        if call.attached_at.is_none_or(|attached| attached <= since) {
+            call.left_at = Some(now);
         }
     }
 

@@ -1,0 +1,120 @@
+//! A crowd: thousands who wait at a time take little memory, and all of them are woken.
+
+use std::process::Command;
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
+use http::Method;
+use offpeak::clock::Clock;
+use offpeak::simulator::{self, Simulator};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::it::app::Storage;
+use crate::it::child::{Gateway, serve};
+use crate::it::memory::memory;
+
+/// What one held connection may take of the process's memory: most of it are two buffers of the protocol.
+const BYTES_PER_CALLER: u64 = 20_000;
+
+/// The same in a small crowd, where a few megabytes that the allocator keeps for later count for more.
+const BYTES_PER_CALLER_OF_FEW: u64 = 28_000;
+
+/// Callers of whom the memory is not counted: what serves the first serves all.
+const FIRST: usize = 1_000;
+
+/// Callers who connect at a time: no more than the system keeps waiting to be accepted.
+const CONNECTING: usize = 100;
+
+/// How long a crowd may take to gather, and to be served.
+const LIMIT: Duration = Duration::from_mins(4);
+
+/// Files that a process may have open besides a connection for each caller.
+const OTHER_FILES: usize = 500;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_callers_wait_in_little_memory() {
+    wait_together(1_000, BYTES_PER_CALLER_OF_FEW).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a while: make soak"]
+async fn ten_thousand_callers_wait_in_little_memory() {
+    wait_together(10_000, BYTES_PER_CALLER).await;
+}
+
+async fn wait_together(callers: usize, bytes_per_caller: u64) {
+    raise_limit(FIRST + callers + OTHER_FILES);
+    let simulator = Simulator::start(simulator::Settings::default(), Clock::system()).await.unwrap();
+    let storage = Storage::new(Engine::Sqlite).await;
+    let settings = [("batch.linger", "1d"), ("batch.poll_min", "50ms")];
+    let gateway = Gateway::start(serve(&storage, &simulator.url(), &settings)).await;
+    gateway.until_ready().await;
+
+    let mut crowd = gather(&gateway, 0..FIRST).await;
+    let few = memory(&gateway, "VmRSS");
+    crowd.extend(gather(&gateway, FIRST..FIRST + callers).await);
+    let many = memory(&gateway, "VmRSS");
+    let each = many.saturating_sub(few) / callers as u64;
+    println!("{callers} callers take {each} bytes each: {few} with {FIRST}, {many} with all");
+
+    let began = Instant::now();
+    gateway.operator(Method::POST, "/api/flush").send().await.expect(202);
+    let served = tokio::time::timeout(LIMIT, join_all(crowd.into_iter().map(answer))).await.expect("all are served");
+    println!("all were served {:?} after the flush", began.elapsed());
+    assert_eq!(served.len(), callers + FIRST);
+    for answer in served {
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK") && body.contains("msg_"), "{answer}");
+    }
+    assert!(each < bytes_per_caller, "{each} bytes for each of {callers}");
+}
+
+/// Callers who wait in each of the ways, once all of them are held.
+async fn gather(gateway: &Gateway, numbers: std::ops::Range<usize>) -> Vec<TcpStream> {
+    let all = numbers.end as i64;
+    let callers = stream::iter(numbers).map(|number| async move {
+        let mut caller = TcpStream::connect(gateway.address).await.unwrap();
+        let prompt = format!("{number} {}", "word ".repeat(200));
+        let (text, wait) = match number % 3 {
+            0 => (body(&prompt), "deadline"),
+            1 => (body(&prompt), "4m"),
+            _ => (streamed(&prompt), "deadline"),
+        };
+        let call = on_the_wire(&text, &format!("x-defer-wait: {wait}\r\nconnection: close\r\n"));
+        caller.write_all(call.as_bytes()).await.unwrap();
+        caller
+    });
+    let callers = callers.buffer_unordered(CONNECTING).collect().await;
+    let held = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            looks.tick().await;
+            let metrics = gateway.operator(Method::GET, "/metrics").send().await.expect(200);
+            let held = metrics.text().lines().filter_map(|line| line.strip_prefix("offpeak_held_connections{"));
+            let held: i64 = held.map(|line| line.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap()).sum();
+            if held == all {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, held).await.expect("all are held");
+    callers
+}
+
+async fn answer(mut caller: TcpStream) -> String {
+    let mut heard = Vec::new();
+    caller.read_to_end(&mut heard).await.unwrap();
+    String::from_utf8(heard).unwrap()
+}
+
+/// Lets this process, and those that it starts, have so many files open.
+fn raise_limit(files: usize) {
+    let raised = Command::new("prlimit")
+        .args(["--pid", &std::process::id().to_string(), &format!("--nofile={files}")])
+        .status()
+        .unwrap();
+    assert!(raised.success(), "this needs {files} open files");
+}
