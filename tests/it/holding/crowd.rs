@@ -20,7 +20,7 @@ use crate::it::memory::memory;
 const BYTES_PER_CALLER: u64 = 20_000;
 
 /// The same in a small crowd, where a few megabytes that the allocator keeps for later count for more.
-const BYTES_PER_CALLER_OF_FEW: u64 = 28_000;
+const BYTES_PER_CALLER_OF_FEW: u64 = 26_000;
 
 /// Callers of whom the memory is not counted: what serves the first serves all.
 const FIRST: usize = 1_000;
