@@ -12,6 +12,7 @@ from held import SILENT, UNTIL_DEADLINE, created, deferrals, events_of, shown, s
 from prompts import prompt_for
 from servers import GATEWAY, SIMULATOR, client, new_key
 from simulator import arm
+from waiting import until
 
 # A client that gives up after two seconds without a byte.
 IMPATIENT = anthropic.Timeout(30, read=2.0)
@@ -74,9 +75,10 @@ def test_two_callers_with_one_key_share_a_deferral(direct, gateway, prompt):
     assert len(deferrals(gateway)) == times_sent(direct, prompt) == 1
 
 
-def test_a_caller_that_leaves_does_not_cancel(gateway, prompt):
+def test_a_caller_that_leaves_does_not_cancel(gateway, key, prompt):
+    arm(key, "batch_create", kind="batch_time", time="3s")
     with pytest.raises(anthropic.APITimeoutError):
-        gateway.with_options(timeout=0.2).messages.create(**prompt, extra_headers=SILENT)
-    [deferral] = deferrals(gateway)
+        gateway.with_options(timeout=1.0).messages.create(**prompt, extra_headers=SILENT)
+    [deferral] = until(lambda: deferrals(gateway), bool)
     message = gateway.get(f"/deferred/{deferral['id']}/message?wait=60", cast_to=Message)
     assert message.to_dict() == stored_message(gateway, deferral["id"]).to_dict()
