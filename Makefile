@@ -10,9 +10,10 @@ demo:
 test:
 	scripts/test
 
-# What takes too long for every day: the largest batch that there can be, through a gateway with little memory.
+# What takes too long for every day: the largest batch that there can be, through a gateway with little memory; and SDKs
+# that are held for longer than they bear silence.
 soak:
-	cargo nextest run --locked --run-ignored only
+	scripts/soak
 
 # The chaos tests again and again, each time with another seed: `make chaos RUNS=3 SEED=17`.
 chaos:
@@ -28,4 +29,4 @@ bench:
 
 # Takes away what `make test` put into the working tree.
 clean-test:
-	rm -rf tests/sdk/.venv tests/sdk/node_modules tests/sdk/python/.pytest_cache
+	rm -rf tests/sdk/.venv tests/sdk/node_modules tests/sdk/.pytest_cache

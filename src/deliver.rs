@@ -13,7 +13,6 @@ mod signature;
 mod verdict;
 mod webhook;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -33,7 +32,7 @@ pub use signature::{KEY_FORM, SigningKey};
 pub use webhook::SetUpError;
 
 use addresses::Addresses;
-use places::{Free, Place, Places};
+use places::{Place, Places};
 use verdict::{Outcome, verdict};
 use webhook::{SEND_LIMIT, Webhook};
 
@@ -51,7 +50,7 @@ pub struct Deliver {
     addresses: Arc<RwLock<Arc<Addresses>>>,
     places: Places,
     /// The receiver behind which the next look begins, because the last one had no place left for those that follow.
-    cut: Arc<Mutex<String>>,
+    cut: Arc<Mutex<Option<String>>>,
     sending: TaskTracker,
     /// Wakes the next look: a place is free again.
     nudge: Nudge,
@@ -101,7 +100,7 @@ impl Deliver {
     /// # Errors
     /// If the store is unavailable.
     pub async fn look(&self) -> Result<bool, StoreError> {
-        let mut after = std::mem::take(&mut *self.cut());
+        let mut after = self.cut().take().unwrap_or_default();
         let mut is_from_the_beginning = after.is_empty();
         let mut has_started = false;
         loop {
@@ -109,12 +108,18 @@ impl Deliver {
             let waiting = self.store.waiting_receivers(&after, now, RECEIVERS).await?;
             has_started |= self.start(&after, &waiting, now).await?;
             let is_end = waiting.len() < RECEIVERS as usize;
-            if self.places.are_all_taken() || (is_end && is_from_the_beginning) {
+            after = waiting.into_iter().last().map_or(after, |last| last.receiver);
+            if self.places.are_all_taken() {
+                self.cut().get_or_insert(after);
                 return Ok(has_started);
             }
-            // What stands before the place where the last look was cut short comes last.
-            is_from_the_beginning |= is_end;
-            after = waiting.into_iter().last().filter(|_| !is_end).map(|last| last.receiver).unwrap_or_default();
+            if is_end {
+                if is_from_the_beginning {
+                    return Ok(has_started);
+                }
+                // What stands before the place where the last look was cut short comes last.
+                (after, is_from_the_beginning) = (String::new(), true);
+            }
         }
     }
 
@@ -133,7 +138,10 @@ impl Deliver {
 
     /// Starts what is due for some receivers that follow on `after`, as far as there are places.
     async fn start(&self, after: &str, waiting: &[WaitingReceiver], now: Timestamp) -> Result<bool, StoreError> {
-        let mut free = self.reserve(after, waiting);
+        let (mut free, cut) = self.places.share_out(after, waiting);
+        if let Some(cut) = cut {
+            self.cut().get_or_insert(cut);
+        }
         if free.is_empty() {
             return Ok(false);
         }
@@ -147,26 +155,6 @@ impl Deliver {
             }
         }
         Ok(has_started)
-    }
-
-    /// The free places of those for whom something is due; notes where to begin the next time if there are too few.
-    fn reserve(&self, after: &str, waiting: &[WaitingReceiver]) -> BTreeMap<String, Vec<Place>> {
-        let mut free = BTreeMap::new();
-        let mut before = after;
-        for WaitingReceiver { receiver, is_due } in waiting {
-            match is_due.then(|| self.places.reserve(receiver)) {
-                Some(Free::These(places)) => drop(free.insert(receiver.clone(), places)),
-                Some(Free::NoneLeft) => {
-                    let mut cut = self.cut();
-                    if cut.is_empty() {
-                        before.clone_into(&mut cut);
-                    }
-                }
-                Some(Free::Busy) | None => {}
-            }
-            before = receiver;
-        }
-        free
     }
 
     /// Tries one, notes what came of it, and makes room for the next.
@@ -238,7 +226,7 @@ impl Deliver {
         Arc::clone(&self.addresses.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn cut(&self) -> MutexGuard<'_, String> {
+    fn cut(&self) -> MutexGuard<'_, Option<String>> {
         self.cut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

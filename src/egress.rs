@@ -62,6 +62,15 @@ impl Egress {
         Self::with_lookup(rules, clock, Lookup::system())
     }
 
+    /// Names lead where this says.
+    #[cfg(test)]
+    pub(crate) fn resolving(
+        rules: Settings,
+        resolve: impl Fn(&str) -> std::io::Result<Vec<IpAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        Self::with_lookup(rules, Clock::manual(crate::clock::Timestamp::from_millis(0)), Lookup::new(resolve))
+    }
+
     fn with_lookup(rules: Settings, clock: Clock, lookup: Lookup) -> Self {
         Self { rules: Arc::new(RwLock::new(rules.into())), lookup, known: Known::new(clock) }
     }

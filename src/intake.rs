@@ -173,8 +173,13 @@ impl Intake {
         }
         // A caller who wants a stream has no use for a ticket, unless that is what it asks for.
         let unsaid = if item.stream { Wait::UntilDeadline } else { Wait::For(Duration::ZERO) };
-        let (wait, stream) = (terms.tags.wait.unwrap_or(unsaid), item.stream);
-        let (deferral, presence) = self.accept(terms, lane, item, callback, is_retry(headers)).await?;
+        let (mut wait, stream) = (terms.tags.wait.unwrap_or(unsaid), item.stream);
+        let (asked_at, is_retry) = (terms.asked_at, is_retry(headers));
+        let (deferral, presence) = self.accept(terms, lane, item, callback, is_retry).await?;
+        if is_retry && !stream {
+            // A wait is not begun anew: whoever was cut off at its end gets the ticket at once.
+            wait = wait.left_after(asked_at.since(deferral.created_at));
+        }
         Ok(Admitted { deferral, wait, stream, presence })
     }
 

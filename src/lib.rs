@@ -16,7 +16,8 @@
 //! ```
 //!
 //! A call comes in through [`http`]. [`intake`] decides what becomes of it: [`live`] relays it byte for
-//! byte, or it is admitted durably into the [`store`] and answered with a ticket. From there the workers
+//! byte, or it is admitted durably into the [`store`] and answered with a ticket; [`hold`] keeps whoever would rather wait
+//! on the connection. From there the workers
 //! take it, each looking into the store for what is due: [`flush`] cuts queued calls into batches and
 //! submits them through the [`provider`], [`poll`] asks how they are, [`ingest`] brings the answers home,
 //! [`announce`] sees which groups are complete by that, and [`deliver`] sends the webhooks that follow, where [`egress`]

@@ -24,6 +24,7 @@ mod answer;
 mod auth;
 mod batch;
 mod batches;
+mod blocks;
 mod books;
 mod cache;
 mod call;

@@ -19,6 +19,7 @@ mod groups;
 mod joining;
 mod lanes;
 mod migrate;
+mod noting;
 mod outcomes;
 mod packing;
 mod queue;
@@ -35,12 +36,13 @@ pub use attach::Departure;
 pub use batches::{Claim, ClaimedBatch, Limits, QueuedItem};
 pub use deferrals::{Filter, Page, PageCursor, Scope};
 pub use deliveries::DeliveryFilter;
-pub use delivering::{ClaimedDelivery, Next, Tried, WaitingReceiver};
+pub use delivering::{ClaimedDelivery, WaitingReceiver};
 pub use departures::{Departures, Presence};
 pub use feed::{FeedLine, FeedPage, Position};
 pub use groups::Closed;
 pub use lanes::{LaneId, PausedLane};
 pub use migrate::MigrateError;
+pub use noting::{Next, Tried};
 pub use outcomes::{Bill, Member, Settlement, Verdict};
 pub use queue::{Backlog, QueueDepth};
 pub use rescue::{Leave, Rescue};
@@ -100,7 +102,7 @@ pub struct Store {
     encrypt_bodies: bool,
     accepting: Arc<accept::Accepting>,
     gathering: Arc<gather::Gathering>,
-    noting: Arc<delivering::Noting>,
+    noting: Arc<noting::Noting>,
     /// Keeps other processes off an SQLite file for as long as any clone lives.
     _single: Option<Arc<single::SingleProcess>>,
 }

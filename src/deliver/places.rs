@@ -3,8 +3,10 @@
 //! A receiver begins with one place. Each webhook that it takes doubles them, and one that it does not takes them back to
 //! one. So receivers that hang hold a place each, however much there is for them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::store::WaitingReceiver;
 
 /// Webhooks under way at a time in this process: each takes a connection, and its body in memory.
 const TOTAL: u32 = 512;
@@ -40,9 +42,12 @@ struct Receiver {
     width: u32,
 }
 
+/// Places by receiver.
+pub(super) type Shares = BTreeMap<String, Vec<Place>>;
+
 /// What there is for a receiver.
 #[derive(Debug)]
-pub(super) enum Free {
+enum Free {
     /// These.
     These(Vec<Place>),
     /// It has all that it may have.
@@ -60,8 +65,23 @@ pub(super) struct Place {
 }
 
 impl Places {
+    /// Takes the places of those receivers that follow on `after` and for whom something is due. If there are too few, it
+    /// says behind which of them to go on the next time.
+    pub(super) fn share_out(&self, after: &str, waiting: &[WaitingReceiver]) -> (Shares, Option<String>) {
+        let (mut shares, mut cut, mut before) = (Shares::new(), None, after);
+        for WaitingReceiver { receiver, is_due } in waiting {
+            match is_due.then(|| self.reserve(receiver)) {
+                Some(Free::These(places)) => drop(shares.insert(receiver.clone(), places)),
+                Some(Free::NoneLeft) => drop(cut.get_or_insert_with(|| before.to_owned())),
+                Some(Free::Busy) | None => {}
+            }
+            before = receiver;
+        }
+        (shares, cut)
+    }
+
     /// Takes all places that a receiver may have now.
-    pub(super) fn reserve(&self, receiver: &str) -> Free {
+    fn reserve(&self, receiver: &str) -> Free {
         let mut book = self.lock();
         let Receiver { under_way, width } = book.of(receiver);
         let is_unproven = width == 1;
@@ -188,6 +208,25 @@ mod tests {
         let held: usize = hanging.iter().map(Vec::len).sum();
         assert!(held < TOTAL as usize && !places.are_all_taken(), "{held}");
         assert_eq!(count(&places.reserve("new")), Some(1));
+    }
+
+    #[test]
+    fn whoever_found_no_place_left_comes_first_the_next_time() {
+        let places = Places::default();
+        let all: Vec<_> = (0..1_000)
+            .map(|number| WaitingReceiver { receiver: format!("{number:03}"), is_due: number % 2 == 0 })
+            .collect();
+        let (first, cut) = places.share_out("", &all);
+        assert_eq!(first.len(), UNPROVEN_MAX as usize);
+        // Half of them have nothing due.
+        assert_eq!(cut.as_deref(), Some("767"));
+        assert_eq!(places.share_out("767", &all[768..]).1.as_deref(), Some("767"), "none of them has ended yet");
+        drop(first);
+        let (second, cut) = places.share_out("767", &all[768..]);
+        assert_eq!((second.len(), cut), (116, None));
+        assert_eq!(second.first_key_value().map(|(name, places)| (name.as_str(), places.len())), Some(("768", 1)));
+        // Who is busy with what it has is not passed over.
+        assert_eq!(places.share_out("767", &all[768..]).1, None);
     }
 
     #[test]

@@ -173,3 +173,83 @@ impl Resolve for Guard {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::egress::Settings;
+
+    const PUBLIC: &str = "8.8.8.8";
+
+    fn webhook() -> Webhook<'static> {
+        let id = DeliveryId(uuid::Uuid::nil());
+        Webhook { id, at: Timestamp::from_millis(0), keys: &[], body: Bytes::from_static(b"{}") }
+    }
+
+    /// What comes of a webhook to a name that was public when it was judged, and leads to this machine when it is connected
+    /// to; and whether anybody has connected.
+    async fn rebound(rules: Settings) -> (Outcome, bool) {
+        static IS_JUDGED: AtomicBool = AtomicBool::new(false);
+        IS_JUDGED.store(false, Ordering::SeqCst);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://rebound.example:{}/", listener.local_addr().unwrap().port());
+        let egress = Egress::resolving(rules, |_| {
+            let address = if IS_JUDGED.swap(true, Ordering::SeqCst) { "127.0.0.1" } else { PUBLIC };
+            Ok(vec![address.parse::<IpAddr>().unwrap()])
+        });
+        let connections = Connections::new(&egress).unwrap();
+        if egress.admit(&Url::parse(&url).unwrap()).await.is_err() {
+            return (Outcome::Failed("refused at once"), false);
+        }
+        IS_JUDGED.store(true, Ordering::SeqCst);
+        tokio::select! {
+            outcome = connections.send(Target::Callback(&url), webhook()) => (outcome, false),
+            _ = listener.accept() => (Outcome::Failed("connected"), true),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_elsewhere_by_now_is_not_connected_to() {
+        assert_eq!(rebound(Settings::default()).await, (Outcome::Failed("forbidden"), false));
+        // Where the rule is lifted, it is.
+        let lifted = Settings { allow_private: true, ..Settings::default() };
+        assert_eq!(rebound(lifted).await, (Outcome::Failed("connected"), true));
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_on_the_way_is_told_in_a_word() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let allow_hosts = vec![crate::egress::HostPattern::parse("127.0.0.1").unwrap()];
+        let rules = Settings { allow_hosts, ..Settings::default() };
+        let egress = Egress::resolving(rules, |_| Err(io::ErrorKind::NotFound.into()));
+        let connections = Connections::new(&egress).unwrap();
+        let closing = async {
+            loop {
+                drop(listener.accept().await.unwrap());
+            }
+        };
+        let sending = async {
+            for (url, word) in [
+                (format!("http://127.0.0.1:{port}/"), "broken-off"),
+                ("http://127.0.0.1:1/".to_owned(), "unreachable"),
+                ("https://nowhere.example/".to_owned(), "unresolved"),
+                ("https://10.0.0.1/".to_owned(), "forbidden"),
+                (format!("http://me@127.0.0.1:{port}/"), "forbidden"),
+                ("nonsense".to_owned(), "unreadable"),
+            ] {
+                let outcome = connections.send(Target::Callback(&url), webhook()).await;
+                assert_eq!(outcome, Outcome::Failed(word), "{url}");
+            }
+        };
+        tokio::select! {
+            () = closing => {}
+            () = sending => {}
+        }
+    }
+}

@@ -17,11 +17,10 @@ fn rules(allow_hosts: &[&str], allow_private: bool) -> Settings {
 
 /// Names are what they lead to, joined by `and`: `10.0.0.1.and.8.8.8.8.example`.
 fn egress(rules: Settings) -> Egress {
-    let lookup = Lookup::new(|name| {
+    Egress::resolving(rules, |name| {
         let name = name.trim_end_matches('.').strip_suffix(".example").ok_or(io::ErrorKind::NotFound)?;
         Ok(name.split(".and.").map(|address| address.replace('-', ":").parse().unwrap()).collect())
-    });
-    Egress::with_lookup(rules, Clock::manual(Timestamp::from_millis(0)), lookup)
+    })
 }
 
 async fn judged(rules: Settings, url: &str) -> Result<(), Forbidden> {
@@ -176,11 +175,10 @@ async fn a_name_is_looked_up_once_for_many_calls_and_again_after_a_while() {
 async fn a_name_that_takes_too_long_counts_as_one_that_does_not_resolve() {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let released = std::sync::Mutex::new(released);
-    let lookup = Lookup::new(move |_| {
+    let egress = Egress::resolving(Settings::default(), move |_| {
         let _ = released.lock().unwrap().recv();
         Err(io::ErrorKind::TimedOut.into())
     });
-    let egress = Egress::with_lookup(Settings::default(), Clock::manual(Timestamp::from_millis(0)), lookup);
     let url = Url::parse("https://slow.example/").unwrap();
     assert_eq!(after_some_time(egress.admit(&url)).await, Ok(()));
     assert!(matches!(after_some_time(egress.resolve("slow.example")).await, Err(ResolveError::Unresolved(None))));

@@ -91,7 +91,7 @@ impl ApiError {
         Self { retry_after_seconds: Some(5), ..error }
     }
 
-    pub(super) fn too_large(limit: u64) -> Self {
+    fn too_large(limit: u64) -> Self {
         let message = format!("the body is longer than {limit} bytes, which is the most that is taken here");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", "too-large", message)
     }

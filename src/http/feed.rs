@@ -27,6 +27,9 @@ const JSON_LINES: HeaderValue = HeaderValue::from_static("application/x-jsonl");
 /// The header that says where to go on.
 const CURSOR: HeaderName = HeaderName::from_static("x-defer-cursor");
 
+/// What stands in a line beside the answer takes about so many bytes.
+const BESIDE_BYTES: usize = 600;
+
 /// `GET /deferred/results`
 pub(super) async fn follow(State(rooms): State<Rooms>, Caller(scope): Caller, uri: Uri) -> Result<Response, ApiError> {
     let asked = FeedQuery::read(&uri)?;
@@ -148,7 +151,8 @@ impl Feed {
 
 /// A page as text.
 fn lines(page: FeedPage) -> Result<Bytes, serde_json::Error> {
-    let mut text = Vec::new();
+    let answers = page.lines.iter().filter_map(|(_, deferral)| deferral.answer.as_ref());
+    let mut text = Vec::with_capacity(page.lines.len() * BESIDE_BYTES + answers.map(|it| it.body.len()).sum::<usize>());
     for (position, deferral) in page.lines {
         let start = text.len();
         serde_json::to_writer(&mut text, &Line { cursor: Cursor(position), deferral: &deferral })?;

@@ -6,7 +6,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{StatusCode, Uri};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
 
 use crate::domain::group::{Group, GroupState, is_name};
@@ -15,12 +14,12 @@ use crate::http::answer::json;
 use crate::http::caller::Caller;
 use crate::http::deferrals::unavailable;
 use crate::http::error::ApiError;
-use crate::http::query;
+use crate::http::{messages, query};
 use crate::intake::Refusal;
 use crate::store::{Closed, Scope};
 
 /// The body of a closing holds a URL and a number.
-const CLOSING_MAX: usize = 16_000;
+const CLOSING_MAX: u64 = 16_000;
 
 /// What whoever closes a group says besides.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -102,12 +101,7 @@ async fn find(rooms: &Rooms, scope: &Scope, name: &str) -> Result<Group, ApiErro
 
 impl Closing {
     async fn read(body: Body) -> Result<Self, ApiError> {
-        let body = match Limited::new(body, CLOSING_MAX).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => return Err(ApiError::too_large(CLOSING_MAX as u64)),
-            Err(_) => return Err(ApiError::broken_body()),
-        };
-        Self::parse(&body)
+        Self::parse(&messages::read(body, CLOSING_MAX).await?)
     }
 
     fn parse(body: &[u8]) -> Result<Self, ApiError> {

@@ -6,7 +6,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderValue, Request};
-use http_body::Body as _;
+use http_body::Body;
 use http_body_util::{BodyExt as _, Either};
 use hyper::body::Incoming;
 
@@ -86,14 +86,14 @@ fn showing(mut answer: Response<GatewayBody>, decision: &Decision) -> Response<G
 }
 
 /// The whole body, if it is no longer than `limit` bytes.
-async fn read(mut body: Incoming, limit: u64) -> Result<Bytes, ApiError> {
+pub(super) async fn read<B: Body<Data = Bytes> + Unpin>(mut body: B, limit: u64) -> Result<Bytes, ApiError> {
     if body.size_hint().lower() > limit {
         discard(body).await;
         return Err(Refusal::TooLarge(limit).into());
     }
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| ApiError::from(&crate::live::Error::Upload(error.into())))?;
+        let frame = frame.map_err(|_| ApiError::broken_body())?;
         let Ok(data) = frame.into_data() else { continue };
         if (whole.len() + data.len()) as u64 > limit {
             discard(body).await;
@@ -104,7 +104,7 @@ async fn read(mut body: Incoming, limit: u64) -> Result<Bytes, ApiError> {
     Ok(whole.freeze())
 }
 
-async fn discard(mut body: Incoming) {
+async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
     let all = async {
         let mut discarded = 0;
         while let Some(Ok(frame)) = body.frame().await {

@@ -1,5 +1,6 @@
 //! The body of an answer on its way to the caller.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -14,10 +15,11 @@ use super::{BoxError, Error};
 /// that has arrived, and nothing is waited for.
 ///
 /// Dropping it cancels the upstream request.
-#[derive(Debug)]
 pub struct LiveBody {
     ahead: Option<Frame<Bytes>>,
     rest: Option<Box<Exchange>>,
+    /// Why nothing more comes, until it is told.
+    failure: Option<Error>,
     end: End,
 }
 
@@ -32,18 +34,25 @@ enum End {
     Here,
 }
 
+/// Shows nothing of what it holds.
+impl fmt::Debug for LiveBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveBody").field("end", &self.end).finish_non_exhaustive()
+    }
+}
+
 impl LiveBody {
     /// A body that is here in full.
     pub(super) fn whole(bytes: Bytes) -> Self {
         let end = End::After(bytes.len() as u64);
-        Self { ahead: Some(Frame::data(bytes)), rest: None, end }
+        Self { ahead: Some(Frame::data(bytes)), rest: None, failure: None, end }
     }
 
     /// The body of an answer whose head has been read, with what has arrived of it.
     pub(super) fn begun(mut exchange: Exchange, framing: Framing) -> Result<Self, Fault> {
         let ahead = exchange.arrived()?.and_then(frame);
         let end = if let Framing::Counted(length) = framing { End::After(length) } else { End::Open };
-        let mut body = Self { ahead, rest: Some(Box::new(exchange)), end };
+        let mut body = Self { ahead, rest: Some(Box::new(exchange)), failure: None, end };
         body.let_go_of_what_is_read();
         Ok(body)
     }
@@ -71,9 +80,20 @@ impl LiveBody {
         if let Some(ahead) = self.ahead.take() {
             return Poll::Ready(Some(Ok(ahead)));
         }
+        if let Some(failure) = self.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         let Some(exchange) = &mut self.rest else { return Poll::Ready(None) };
-        let event = ready!(exchange.poll_event(cx)).transpose();
-        Poll::Ready(event.and_then(|event| event.map(frame).transpose()))
+        match ready!(exchange.poll_event(cx)) {
+            Ok(event) => Poll::Ready(event.and_then(frame).map(Ok)),
+            Err(failure) => {
+                // The server throws away what it has not written yet as soon as a body fails. So it is told a turn later,
+                // and what has arrived before goes out first.
+                (self.rest, self.failure) = (None, Some(failure));
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 
     /// The connection is of use to somebody else as soon as the last byte was read from it.
@@ -99,7 +119,7 @@ impl Body for LiveBody {
                     end => end,
                 };
             }
-            Some(Err(_)) => self.rest = None,
+            Some(Err(_)) => {}
             None => self.end = End::Here,
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))

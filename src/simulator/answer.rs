@@ -9,20 +9,24 @@
 //! | `[citations]` | the text has citations |
 //! | `[json]` | the text is a JSON object |
 //! | `[server_tool]` | a web search and its result come before the text |
+//! | `[code_execution]` | a command and its output come before the text, and the message names their container |
+//! | `[mcp]` | a tool of an MCP server and its result come before the text |
+//! | `[compaction]` | a compaction comes first, and the message says which edits of the context were made |
 //! | `[unknown-block]` | a block, a member and a usage field that no client knows, with oddly written numbers and escapes |
+//! | `[lines]` | the text has every kind of line break, and characters that take several bytes or escapes |
 //! | `[tool_use]` | ends in a call of the first tool that the request offers |
+//! | `[bare_tool]` | nothing but a call of that tool, without any input |
 //! | `[refusal]`, `[pause_turn]`, `[stop_sequence]` | ends for that reason |
 //! | `[long:N]` | N words of text, a token each, at most [`LONG_MAX`] |
 //! | `[differ]` | the words are not the same live and in a batch |
 //! | `[error:TYPE]` | no answer but this error, such as `[error:overloaded_error]` |
 
-use serde_json::value::RawValue;
-
+use super::blocks::{self, pick, raw};
 use super::cache::CacheUsage;
 use super::call::Fields;
 use super::digest::{hex, hex_of};
-use super::error::{ApiError, json};
-use super::message::{Block, CacheCreation, Message, OutputDetails, ServerTools, Usage};
+use super::error::ApiError;
+use super::message::{CacheCreation, Message, OutputDetails, ServerTools, Usage};
 use super::validate::Facts;
 
 /// The most words that `[long:N]` gives: the provider's largest output.
@@ -56,13 +60,14 @@ pub(super) fn answer(call: &Fields<'_>, facts: &Facts, tier: Tier, cached: Cache
     let length = steered(&facts.prompt, "long").and_then(|n| n.parse().ok()).unwrap_or_else(|| 8 + pick(&seed, 0, 24));
     let length = length.min(LONG_MAX).min(facts.max_tokens.saturating_sub(thinking));
     let cut = facts.max_tokens <= thinking + length;
-    let tool = facts.tool.clone().filter(|_| asks("tool_use"));
+    let is_bare = asks("bare_tool");
+    let tool = facts.tool.clone().filter(|_| asks("tool_use") || is_bare);
 
-    let mut content = preamble(&seed, &asks);
-    if length > 0 {
-        content.push(text(&seed, length, &asks));
+    let mut content = blocks::preamble(&seed, &asks);
+    if length > 0 && !(is_bare && tool.is_some()) {
+        content.push(blocks::text(&seed, length, &asks));
     }
-    content.extend(tool.iter().map(|name| tool_use(&seed, name)));
+    content.extend(tool.iter().map(|name| blocks::tool_use(&seed, name, is_bare)));
     let stop_reason = match () {
         () if asks("refusal") => "refusal",
         () if cut => "max_tokens",
@@ -98,6 +103,8 @@ pub(super) fn answer(call: &Fields<'_>, facts: &Facts, tier: Tier, cached: Cache
             speed: facts.speed.clone().unwrap_or_else(|| "standard".into()),
             hologram_tokens: asks("unknown-block").then(|| raw("1e2".into())),
         },
+        container: asks("code_execution").then(|| raw(container(&seed))),
+        context_management: asks("compaction").then(|| raw(EDITS.into())),
         hologram_session: asks("unknown-block").then(|| raw(r#"{"depth":1.0, "big":98765432109876543210}"#.into())),
     }
 }
@@ -105,87 +112,13 @@ pub(super) fn answer(call: &Fields<'_>, facts: &Facts, tier: Tier, cached: Cache
 const REFUSAL: &str =
     r#"{"type":"refusal","category":"general_harms","explanation":"The simulator was asked to refuse."}"#;
 
-/// A block that no client knows, written as no serialiser would.
-const HOLOGRAM: &str = r#"{"type":"hologram","depth":1.0,"scale":1e5,"tiny":-0.5E-7,"big":123456789012345678901234567890,"name":"caf\u00e9 \ud83d\ude00 \/","nested":{"a":[ 1, 2.50 ,{"b" : null}],"empty":{}},"flag":true}"#;
+/// What was done to the context, as a message says that compacts it.
+const EDITS: &str =
+    r#"{"applied_edits":[{"type":"clear_tool_uses_20250919","cleared_tool_uses":2,"cleared_input_tokens":512}]}"#;
 
-const VOCABULARY: [&str; 32] = [
-    "a",
-    "quiet",
-    "batch",
-    "of",
-    "answers",
-    "waits",
-    "until",
-    "the",
-    "night",
-    "is",
-    "cheap",
-    "and",
-    "every",
-    "token",
-    "costs",
-    "half",
-    "while",
-    "nobody",
-    "looks",
-    "naïve",
-    "\"quoted\"",
-    "日本語",
-    "🙂",
-    "back\\slash",
-    "so",
-    "it",
-    "goes",
-    "on",
-    "line",
-    "by",
-    "small",
-    "steps",
-];
-
-/// What comes before the words.
-fn preamble(seed: &str, asks: &impl Fn(&str) -> bool) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    if asks("thinking") {
-        blocks.push(Block::Thinking { thinking: words(seed, 12), signature: format!("c2ln{seed}=") });
-    }
-    if asks("redacted") {
-        blocks.push(Block::Raw(raw(format!(r#"{{"type":"redacted_thinking","data":"{seed}"}}"#))));
-    }
-    if asks("server_tool") {
-        let id = format!("srvtoolu_{}", &seed[..24]);
-        let result = format!(
-            r#"{{"type":"web_search_tool_result","tool_use_id":"{id}","content":[{{"type":"web_search_result","url":"https://example.com/","title":"Example","encrypted_content":"{seed}","page_age":null}}]}}"#
-        );
-        let input = raw(r#"{"query":"off-peak prices"}"#.into());
-        blocks.push(Block::ServerToolUse { id, name: "web_search".into(), input });
-        blocks.push(Block::Raw(raw(result)));
-    }
-    if asks("unknown-block") {
-        blocks.push(Block::Raw(raw(HOLOGRAM.into())));
-    }
-    blocks
-}
-
-fn text(seed: &str, length: u64, asks: &impl Fn(&str) -> bool) -> Block {
-    let citation = |start: u32| {
-        raw(format!(
-            r#"{{"type":"char_location","cited_text":"{}","document_index":0,"document_title":null,"start_char_index":{start},"end_char_index":{},"file_id":null}}"#,
-            &seed[..8],
-            start + 8,
-        ))
-    };
-    let text = if asks("json") {
-        format!(r#"{{"label":"{}","score":0.{}}}"#, &seed[..6], pick(seed, 1, 100))
-    } else {
-        words(seed, length)
-    };
-    Block::Text { text, citations: asks("citations").then(|| vec![citation(0), citation(8)]) }
-}
-
-fn tool_use(seed: &str, name: &str) -> Block {
-    let input = format!(r#"{{"query":{},"limit":{},"ratio":1.0}}"#, json(&words(seed, 4)), pick(seed, 2, 50));
-    Block::ToolUse { id: format!("toolu_{}", &seed[..24]), name: name.to_owned(), input: raw(input) }
+/// Where a command was run.
+fn container(seed: &str) -> String {
+    format!(r#"{{"id":"container_{}","expires_at":"2040-01-01T00:00:00Z","skills":null}}"#, &seed[..24])
 }
 
 /// The value of a steering word: `N` of `[name:N]`.
@@ -194,38 +127,13 @@ fn steered<'p>(prompt: &'p str, name: &str) -> Option<&'p str> {
     rest.split_once(']').map(|(value, _)| value)
 }
 
-fn words(seed: &str, count: u64) -> String {
-    let start = start(seed);
-    let chosen = (0..count).map(|n| VOCABULARY[usize::try_from(mixed(start, n) % 32).unwrap_or(0)]);
-    chosen.collect::<Vec<_>>().join(" ")
-}
-
-/// The `nth` number below `limit` that the seed gives.
-fn pick(seed: &str, nth: u64, limit: u64) -> u64 {
-    mixed(start(seed), nth) % limit
-}
-
-/// Where a seed's numbers start: its first 16 digits.
-fn start(seed: &str) -> u64 {
-    u64::from_str_radix(&seed[..16], 16).unwrap_or(0)
-}
-
-/// The `nth` number after `start`, by splitmix.
-fn mixed(start: u64, nth: u64) -> u64 {
-    let mut z = start.wrapping_add(nth.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z ^ (z >> 27)
-}
-
-/// Raw JSON from text that this file wrote.
-fn raw(text: String) -> Box<RawValue> {
-    RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::simulator::auth::{Caller, Version};
+    use crate::simulator::blocks::HOLOGRAM;
+    use crate::simulator::error::json;
+    use crate::simulator::message::Block;
     use crate::simulator::validate;
 
     /// The answer to a call with this prompt, some members more, and one tool.
@@ -266,7 +174,11 @@ pub(super) mod tests {
             ("[redacted]", vec!["redacted_thinking", "text"]),
             ("[tool_use]", vec!["text", "tool_use"]),
             ("[server_tool]", vec!["server_tool_use", "web_search_tool_result", "text"]),
+            ("[code_execution]", vec!["server_tool_use", "bash_code_execution_tool_result", "text"]),
+            ("[mcp]", vec!["mcp_tool_use", "mcp_tool_result", "text"]),
+            ("[compaction]", vec!["compaction", "text"]),
             ("[unknown-block]", vec!["hologram", "text"]),
+            ("[bare_tool]", vec!["tool_use"]),
         ] {
             assert_eq!(kinds(&answered(prompt, "", Tier::Standard)), expected, "{prompt}");
         }
@@ -277,6 +189,7 @@ pub(super) mod tests {
         for (prompt, expected) in [
             ("Hi", "end_turn"),
             ("[tool_use]", "tool_use"),
+            ("[bare_tool]", "tool_use"),
             ("[refusal]", "refusal"),
             ("[pause_turn]", "pause_turn"),
             ("[stop_sequence]", "stop_sequence"),

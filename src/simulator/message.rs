@@ -16,6 +16,12 @@ pub(super) struct Message {
     pub(super) stop_sequence: Option<String>,
     pub(super) stop_details: Option<Box<RawValue>>,
     pub(super) usage: Usage,
+    /// Where the provider's tools were run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) container: Option<Box<RawValue>>,
+    /// What was done to the context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) context_management: Option<Box<RawValue>>,
     /// A member that no client knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) hologram_session: Option<Box<RawValue>>,
@@ -26,13 +32,22 @@ pub(super) struct Message {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Block {
     /// Words, with their sources.
-    Text { text: String, citations: Option<Vec<Box<RawValue>>> },
+    Text {
+        text: String,
+        /// Absent, null or a list: the provider writes any of them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        citations: Option<Option<Vec<Box<RawValue>>>>,
+    },
     /// What the model thought.
     Thinking { thinking: String, signature: String },
     /// A tool to be run by the caller.
     ToolUse { id: String, name: String, input: Box<RawValue> },
     /// A tool that the provider runs.
     ServerToolUse { id: String, name: String, input: Box<RawValue> },
+    /// A tool of an MCP server, which the provider asks.
+    McpToolUse { id: String, name: String, server_name: String, input: Box<RawValue> },
+    /// What a long conversation was made shorter by.
+    Compaction { content: String, encrypted_content: String },
     /// A block that has no deltas, as it is written.
     #[serde(untagged)]
     Raw(Box<RawValue>),

@@ -41,23 +41,29 @@ fn start(message: &Message) -> String {
     bare.stop_reason = None;
     bare.stop_sequence = None;
     bare.stop_details = None;
+    // Known only at the end.
+    bare.container = None;
+    bare.context_management = None;
     bare.usage.output_tokens = bare.usage.output_tokens.min(1);
     frame("message_start", &format!(r#"{{"type":"message_start","message":{}}}"#, json(&bare)))
 }
 
 fn end(message: &Message) -> String {
     let usage = &message.usage;
+    let edits = message.context_management.as_ref().map(|edits| format!(r#","context_management":{edits}"#));
     let body = format!(
-        r#"{{"type":"message_delta","delta":{{"stop_reason":{},"stop_sequence":{},"stop_details":{}}},"usage":{{"input_tokens":{},"cache_creation_input_tokens":{},"cache_read_input_tokens":{},"output_tokens":{},"output_tokens_details":{},"server_tool_use":{}}}}}"#,
+        r#"{{"type":"message_delta","delta":{{"stop_reason":{},"stop_sequence":{},"stop_details":{},"container":{}}},"usage":{{"input_tokens":{},"cache_creation_input_tokens":{},"cache_read_input_tokens":{},"output_tokens":{},"output_tokens_details":{},"server_tool_use":{}}}{}}}"#,
         json(&message.stop_reason),
         json(&message.stop_sequence),
         json(&message.stop_details),
+        json(&message.container),
         usage.input_tokens,
         usage.cache_creation_input_tokens,
         usage.cache_read_input_tokens,
         usage.output_tokens,
         json(&usage.output_tokens_details),
         json(&usage.server_tool_use),
+        edits.unwrap_or_default(),
     );
     frame("message_delta", &body)
 }
@@ -66,8 +72,10 @@ fn end(message: &Message) -> String {
 fn parts(block: &Block) -> (String, Vec<String>) {
     match block {
         Block::Text { text, citations } => {
-            let empty = Block::Text { text: String::new(), citations: citations.as_ref().map(|_| Vec::new()) };
-            let cited = citations.iter().flatten().map(|citation| delta("citations_delta", "citation", citation));
+            let none_yet = citations.as_ref().map(|given| given.as_ref().map(|_| Vec::new()));
+            let empty = Block::Text { text: String::new(), citations: none_yet };
+            let cited =
+                citations.iter().flatten().flatten().map(|citation| delta("citations_delta", "citation", citation));
             let said = pieces(text).into_iter().map(|piece| delta("text_delta", "text", piece));
             (json(&empty), cited.chain(said).collect())
         }
@@ -84,6 +92,23 @@ fn parts(block: &Block) -> (String, Vec<String>) {
         Block::ServerToolUse { id, name, input } => {
             let empty = Block::ServerToolUse { id: id.clone(), name: name.clone(), input: nothing() };
             (json(&empty), input_deltas(input))
+        }
+        Block::McpToolUse { id, name, server_name, input } => {
+            let empty = Block::McpToolUse {
+                id: id.clone(),
+                name: name.clone(),
+                server_name: server_name.clone(),
+                input: nothing(),
+            };
+            (json(&empty), input_deltas(input))
+        }
+        Block::Compaction { content, encrypted_content } => {
+            let compacted = format!(
+                r#"{{"type":"compaction_delta","content":{},"encrypted_content":{}}}"#,
+                json(content),
+                json(encrypted_content),
+            );
+            (r#"{"type":"compaction","content":null,"encrypted_content":null}"#.into(), vec![compacted])
         }
         Block::Raw(raw) => (raw.get().to_owned(), Vec::new()),
     }
@@ -146,7 +171,12 @@ mod tests {
                 }
                 "message_delta" => {
                     for (key, value) in event["delta"].as_object().unwrap() {
-                        message[key] = value.clone();
+                        if key != "container" || !value.is_null() {
+                            message[key] = value.clone();
+                        }
+                    }
+                    if let Some(edits) = event.get("context_management") {
+                        message["context_management"] = edits.clone();
                     }
                     for (key, value) in event["usage"].as_object().unwrap() {
                         message["usage"][key] = value.clone();
@@ -167,6 +197,11 @@ mod tests {
             "thinking_delta" => append(block, "thinking"),
             "signature_delta" => block["signature"] = delta["signature"].clone(),
             "citations_delta" => block["citations"].as_array_mut().unwrap().push(delta["citation"].clone()),
+            "compaction_delta" => {
+                for key in ["content", "encrypted_content"] {
+                    block[key] = delta[key].clone();
+                }
+            }
             "input_json_delta" => partial.push_str(delta["partial_json"].as_str().unwrap()),
             other => panic!("{other}"),
         }
@@ -178,6 +213,8 @@ mod tests {
             "Hi",
             "[thinking] [citations] [tool_use] [long:100]",
             "[redacted] [server_tool] [unknown-block] [refusal]",
+            "[compaction] [mcp] [code_execution] [lines]",
+            "[bare_tool]",
             "[stop_sequence]",
         ] {
             let message = answered(prompt, r#","stream":true"#, Tier::Standard);

@@ -1,22 +1,17 @@
-//! Delivering: events that are due are claimed receiver by receiver, and what became of each attempt is noted.
+//! Delivering: events that are due are claimed receiver by receiver.
 //!
 //! They come about in the transactions that make their cause final ([`super::feed`], [`super::groups`]).
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use sqlx::{PgConnection, SqliteConnection};
 
 use crate::clock::Timestamp;
 use crate::domain::callback::Callback;
-use crate::domain::delivery::{DeliveryState, Subject};
+use crate::domain::delivery::Subject;
 use crate::domain::id::{DeferralId, DeliveryId};
-use crate::store::engine::{Dialect, read, write};
+use crate::store::engine::{read, write};
 use crate::store::{Store, StoreError};
-
-/// Attempts noted in one commit: beyond this a commit takes longer without becoming cheaper by the row.
-const NOTES_AT_ONCE: usize = 200;
 
 /// A receiver for whom something waits.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -44,31 +39,8 @@ pub struct ClaimedDelivery {
     pub created_at: Timestamp,
     /// Which attempt this is since it was made or replayed, from 1.
     pub attempt: u32,
-    fence: i64,
-}
-
-/// What becomes of a delivery after an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// The receiver has it.
-    Delivered,
-    /// It is tried again then.
-    Again(Timestamp),
-    /// It is given up.
-    Dead,
-}
-
-/// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tried {
-    /// The receiver's HTTP status, if it answered.
-    pub status: Option<u16>,
-    /// Why it did not, in a word.
-    pub failure: Option<&'static str>,
-    /// When it began.
-    pub started_at: Timestamp,
-    /// How long it took.
-    pub duration: Duration,
+    /// Tells its holder from those before and after.
+    pub(super) fence: i64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -112,82 +84,53 @@ impl Store {
         now: Timestamp,
         lease: Duration,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        let rows = write!(self, tx => tx.claim_due(wanted, now, now.plus(lease)).await?);
+        Ok(rows.into_iter().filter_map(ClaimRow::claimed).collect())
+    }
+}
+
+/// A statement for each receiver costs little within a process, and a way there and back over a network.
+trait ClaimDue {
+    async fn claim_due(
+        &mut self,
+        wanted: &[(String, u32)],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<ClaimRow>, sqlx::Error>;
+}
+
+impl ClaimDue for SqliteConnection {
+    async fn claim_due(
+        &mut self,
+        wanted: &[(String, u32)],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<ClaimRow>, sqlx::Error> {
         let mut claimed = Vec::new();
-        write!(self, tx => {
-            for (receiver, limit) in wanted {
-                let rows: Vec<ClaimRow> = sqlx::query_as(tx.text(CLAIM_SQLITE, CLAIM_POSTGRES))
-                    .bind(receiver)
-                    .bind(now)
-                    .bind(now.plus(lease))
-                    .bind(i64::from(*limit))
-                    .fetch_all(&mut *tx)
-                    .await?;
-                claimed.extend(rows.into_iter().filter_map(ClaimRow::claimed));
-            }
-        });
+        for (receiver, limit) in wanted {
+            let rows: Vec<ClaimRow> = sqlx::query_as(CLAIM_SQLITE)
+                .bind(receiver)
+                .bind(now)
+                .bind(until)
+                .bind(i64::from(*limit))
+                .fetch_all(&mut *self)
+                .await?;
+            claimed.extend(rows);
+        }
         Ok(claimed)
     }
+}
 
-    /// Notes how an attempt ended, and what follows from it, together with others that end at the same time. False if
-    /// somebody else has the delivery by now.
-    ///
-    /// # Errors
-    /// If the store is unavailable.
-    pub async fn delivery_tried(
-        &self,
-        claimed: &ClaimedDelivery,
-        tried: Tried,
-        next: Next,
+impl ClaimDue for PgConnection {
+    async fn claim_due(
+        &mut self,
+        wanted: &[(String, u32)],
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let mut noted = self.noting.push(Note { id: claimed.id, fence: claimed.fence, tried, next, now });
-        loop {
-            tokio::select! {
-                biased;
-                noted = &mut noted => return noted.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed.into())),
-                _turn = self.noting.turn.lock() => self.write_notes(self.noting.take_bite()).await,
-            }
-        }
-    }
-
-    async fn write_notes(&self, bite: Vec<(Note, oneshot::Sender<Noted>)>) {
-        let (notes, waiting): (Vec<Note>, Vec<_>) = bite.into_iter().unzip();
-        let outcomes = self.note_all(&notes).await;
-        for (index, done) in waiting.into_iter().enumerate() {
-            let outcome = outcomes.as_ref().map(|is_ours| is_ours.get(index).copied().unwrap_or_default());
-            let _ = done.send(outcome.map_err(Clone::clone));
-        }
-    }
-
-    async fn note_all(&self, notes: &[Note]) -> Result<Vec<bool>, StoreError> {
-        let mut is_ours = Vec::with_capacity(notes.len());
-        if notes.is_empty() {
-            return Ok(is_ours);
-        }
-        write!(self, tx => {
-            for note in notes {
-                let tried = &note.tried;
-                sqlx::query(NOTE_ATTEMPT)
-                    .bind(note.id)
-                    .bind(tried.status.map(i32::from))
-                    .bind(tried.failure)
-                    .bind(tried.started_at)
-                    .bind(i64::try_from(tried.duration.as_millis()).unwrap_or(i64::MAX))
-                    .execute(&mut *tx)
-                    .await?;
-                let (state, due_at) = note.follows();
-                let done = sqlx::query(NOTE_STATE)
-                    .bind(note.id)
-                    .bind(state)
-                    .bind(due_at)
-                    .bind((state != DeliveryState::Due).then_some(note.now))
-                    .bind(note.fence)
-                    .execute(&mut *tx)
-                    .await?;
-                is_ours.push(done.rows_affected() == 1);
-            }
-        });
-        Ok(is_ours)
+        until: Timestamp,
+    ) -> Result<Vec<ClaimRow>, sqlx::Error> {
+        let (receivers, limits): (Vec<&str>, Vec<i64>) =
+            wanted.iter().map(|(receiver, limit)| (receiver.as_str(), i64::from(*limit))).unzip();
+        sqlx::query_as(CLAIM_POSTGRES).bind(receivers).bind(now).bind(until).bind(limits).fetch_all(self).await
     }
 }
 
@@ -210,53 +153,6 @@ impl ClaimRow {
     }
 }
 
-type Noted = Result<bool, StoreError>;
-
-#[derive(Debug)]
-struct Note {
-    id: DeliveryId,
-    fence: i64,
-    tried: Tried,
-    next: Next,
-    now: Timestamp,
-}
-
-impl Note {
-    /// The state that the delivery is in from now on, and when it is due.
-    fn follows(&self) -> (DeliveryState, Timestamp) {
-        match self.next {
-            Next::Delivered => (DeliveryState::Delivered, self.now),
-            Next::Again(at) => (DeliveryState::Due, at),
-            Next::Dead => (DeliveryState::Dead, self.now),
-        }
-    }
-}
-
-/// Attempts that have ended and are not noted yet, and whose turn it is to note them: a commit of its own for each would
-/// be what a fast receiver waits for.
-#[derive(Debug, Default)]
-pub(super) struct Noting {
-    waiting: Mutex<VecDeque<(Note, oneshot::Sender<Noted>)>>,
-    turn: tokio::sync::Mutex<()>,
-}
-
-impl Noting {
-    fn push(&self, note: Note) -> oneshot::Receiver<Noted> {
-        let (done, noted) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((note, done));
-        noted
-    }
-
-    /// Always in the same order, since each row is locked: another replica may note the same ones.
-    fn take_bite(&self) -> Vec<(Note, oneshot::Sender<Noted>)> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = waiting.len().min(NOTES_AT_ONCE);
-        let mut bite: Vec<_> = waiting.drain(..count).collect();
-        bite.sort_by_key(|(note, _)| note.id);
-        bite
-    }
-}
-
 /// Every receiver for whom anything waits is met once, however much waits: each step looks for the next name.
 /// $1 behind which, $2 now, $3 how many.
 const WAITING_RECEIVERS: &str = "
@@ -276,22 +172,14 @@ const CLAIM_SQLITE: &str = "
         select id from delivery where receiver = $1 and state = 'due' and due_at <= $2 order by due_at limit $4)
     returning id, tenant, event, receiver, callback_url, deferral_id, group_name, created_at, attempts, fence";
 
+/// The same for many at once; materialized, so that what is chosen is chosen once whatever the plan.
 const CLAIM_POSTGRES: &str = "
+    with due as materialized (
+        select one.id from unnest($1::text[], $4::bigint[]) as wanted (receiver, count)
+        cross join lateral (
+            select id from delivery
+            where receiver = wanted.receiver and state = 'due' and due_at <= $2 order by due_at limit wanted.count
+            for update skip locked) as one)
     update delivery set due_at = $3, fence = fence + 1, attempts = attempts + 1
-    where id in (
-        select id from delivery where receiver = $1 and state = 'due' and due_at <= $2 order by due_at limit $4
-        for update skip locked)
-    returning id, tenant, event, receiver, callback_url, deferral_id, group_name, created_at, attempts, fence";
-
-/// Attempts are numbered as they are noted: one that died with its process has no number. Of a delivery that has been
-/// deleted nothing is noted, and of two that two processes note at the same moment only one.
-const NOTE_ATTEMPT: &str = "
-    insert into delivery_attempt (delivery_id, number, status, failure, started_at, duration_ms)
-    select id, (select coalesce(max(number), 0) + 1 from delivery_attempt where delivery_id = $1), $2, $3, $4, $5
-    from delivery where id = $1
-    on conflict (delivery_id, number) do nothing";
-
-/// A receiver that has it has it, whoever else is trying by now.
-const NOTE_STATE: &str = "
-    update delivery set state = $2, due_at = $3, ended_at = $4
-    where id = $1 and state = 'due' and (fence = $5 or $2 = 'delivered')";
+    from due where delivery.id = due.id
+    returning delivery.id, tenant, event, receiver, callback_url, deferral_id, group_name, created_at, attempts, fence";

@@ -18,7 +18,7 @@ const SQLITE_ROWS: usize = 500;
 
 /// Deferrals on a page of the feed, and bytes of their answers after which it ends: a reader holds one page at a time.
 const PAGE_LINES: usize = 100;
-const PAGE_BYTES: usize = 1_000_000;
+const PAGE_BYTES: usize = 256_000;
 
 /// A place in the feed: everything at or before it has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]

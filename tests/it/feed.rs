@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::app::{Answer, Call, Engine, KEY, OTHER_KEY, Setup, TestApp, body, on_both_engines};
+use super::wire::Wire;
 
 on_both_engines! {
     a_line_is_the_deferral_as_it_stands,
@@ -303,6 +304,32 @@ async fn a_store_that_is_gone_is_said_to_be(engine: Engine) {
     ask(&app, "").send().await.refused(503, "api_error", "store-unavailable");
     app.storage().change("alter table away rename to feed").await;
     assert_eq!(read(&app, "").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_feed_that_breaks_off_does_not_look_whole() {
+    const CALLS: usize = 48;
+    let app = TestApp::start(Engine::Sqlite).await;
+    for call in 0..CALLS {
+        // Far more, all together, than a connection takes that is not read.
+        let prompt = body(&format!("[long:64000] {call}"));
+        app.tagged(prompt.replacen(r#""max_tokens":64"#, r#""max_tokens":64000"#, 1)).send().await.id();
+    }
+    app.finish().await;
+    app.expect_errors();
+    let mut wire = Wire::connect(app.gateway()).await;
+    wire.send(format!("GET /deferred/results HTTP/1.1\r\nhost: gateway\r\nx-api-key: {KEY}\r\n\r\n")).await;
+    let head = wire.head().await;
+    assert_eq!((head.status(), head.get("x-defer-cursor")), (200, Some("cur_0000000000000030")));
+    app.storage().change("alter table outcome rename to away").await;
+    let seen = wire.rest().await;
+    app.storage().change("alter table away rename to outcome").await;
+    assert!(!seen.ends_with(b"0\r\n\r\n"), "it has an end");
+    let lines = seen.windows(2).filter(|pair| pair == b"}\n").count();
+    assert!((1..CALLS).contains(&lines), "{lines} lines");
+    // What there was can be gone on from.
+    let rest = read(&app, &format!("cur_{lines:016x}")).await;
+    assert_eq!(rest.len(), CALLS - lines);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Connections that rest between two requests: the last one in is the first one out.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
@@ -23,7 +24,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const IDLE_CONNECTIONS_MAX: usize = 512;
 
 /// A connection, with the buffer that it is read into.
-#[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) arrived: BytesMut,
@@ -40,12 +40,12 @@ impl Connection {
 /// The stack of idle connections.
 ///
 /// A task watches them, so that one that its other end closes is closed here too, at once.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Idle {
     stack: Mutex<Stack>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Stack {
     /// The ones that have rested longest are at the front.
     resting: VecDeque<(Instant, Connection)>,
@@ -54,6 +54,12 @@ struct Stack {
     waker: Option<Waker>,
     /// Ends the watch when it is dropped.
     watch: JoinSet<()>,
+}
+
+impl fmt::Debug for Idle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Idle").finish_non_exhaustive()
+    }
 }
 
 impl Idle {

@@ -14,7 +14,7 @@ use super::stream::Stream;
 const PIECES_AT_ONCE: usize = 16;
 
 /// What is still to be written.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Outbox {
     pieces: VecDeque<Bytes>,
     length: usize,

@@ -29,8 +29,7 @@ pub(in crate::live) enum Length {
     Open(Vec<HeaderName>),
 }
 
-/// What is still to be sent of a request.
-#[derive(Debug)]
+/// What is still to be sent of a request. It holds secrets, and is not to be shown.
 pub(in crate::live) struct Sending {
     asked: Method,
     /// The head, as often as it may have to be sent.

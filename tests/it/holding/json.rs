@@ -137,6 +137,10 @@ async fn a_long_wait_without_a_result_is_cut(engine: Engine) {
     assert_eq!(head.status(), 200);
     assert_cut(caller).await;
     assert_eq!(app.ended("json", "cut").await, 1);
+
+    app.clock.advance(Duration::from_millis(200));
+    let retry = waiting(&app, "Hi", "200ms").header("x-stainless-retry-count", "1").send().await.expect(202);
+    assert_eq!(retry.json()["id"].as_str(), head.get("x-defer-id"));
     app.finish().await;
     assert_eq!(app.message(head.get("x-defer-id").unwrap()).await.expect(200).json()["type"], "message");
 }

@@ -42,7 +42,10 @@ fn rebuilt(events: &[Value]) -> Value {
             }
             "message_delta" => {
                 for (name, value) in event["delta"].as_object().unwrap() {
-                    message[name] = value.clone();
+                    // A container that is null leaves the message as it was, as with the SDKs.
+                    if name != "container" || !value.is_null() {
+                        message[name] = value.clone();
+                    }
                 }
                 for (name, value) in event["usage"].as_object().unwrap() {
                     message["usage"][name] = value.clone();

@@ -169,6 +169,31 @@ async fn chunks_and_trailers_go_through_both_ways() {
 }
 
 #[tokio::test]
+async fn an_answer_keeps_its_framing_even_if_all_of_it_arrives_at_once() {
+    let relay = Relay::start().await;
+    for (framing, body, data, trailers) in [
+        ("transfer-encoding: chunked", "0\r\n\r\n", "", vec![]),
+        ("transfer-encoding: chunked", "3\r\nbye\r\n0\r\n\r\n", "bye", vec![]),
+        ("trailer: x-end\r\ntransfer-encoding: chunked", "0\r\nx-end: 3\r\n\r\n", "", vec!["x-end: 3"]),
+        ("trailer: x-end\r\ntransfer-encoding: chunked", "1\r\na\r\n0\r\nx-end: 3\r\n\r\n", "a", vec!["x-end: 3"]),
+    ] {
+        let (mut client, mut upstream, _) = relay.begin("GET / HTTP/1.1\r\nhost: g\r\nte: trailers\r\n\r\n").await;
+        upstream.send(format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{framing}\r\n\r\n{body}")).await;
+        assert_eq!(client.head().await.get("transfer-encoding"), Some("chunked"), "{body:?}");
+        let trailers: Vec<_> = trailers.into_iter().map(str::to_owned).collect();
+        assert_eq!(client.chunks().await, (data.as_bytes().to_vec(), trailers), "{body:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_connected_through_us_to_anywhere_else() {
+    let relay = Relay::start().await;
+    let mut client = relay.client().await;
+    client.send("CONNECT elsewhere.example:443 HTTP/1.1\r\nhost: elsewhere.example:443\r\n\r\n").await;
+    assert_eq!(client.head().await.status(), 502);
+}
+
+#[tokio::test]
 async fn an_answer_that_ends_with_its_connection_arrives_whole() {
     let relay = Relay::start().await;
     let (mut client, mut upstream, _) = relay.begin("GET / HTTP/1.1\r\nhost: g\r\n\r\n").await;

@@ -97,6 +97,18 @@ async fn a_body_that_breaks_off_does_not_look_complete() {
 }
 
 #[tokio::test]
+async fn what_arrives_right_before_an_answer_breaks_off_is_passed_on() {
+    for answer in [STREAM, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n"] {
+        let relay = Relay::start().await;
+        let (mut client, mut upstream, _) = relay.begin(GET).await;
+        upstream.send(format!("{answer}4\r\nhalf\r\n")).await;
+        drop(upstream);
+        client.head().await;
+        assert_eq!(client.rest().await, b"4\r\nhalf\r\n");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_stops_making_sense_does_not_look_complete() {
     for nonsense in ["0\r\nx\r\n\r\n", "zz\r\n", "1\r\nab\r\n0\r\n\r\n", "1;\n", "00000000000000001\r\n"] {
         let relay = Relay::start().await;

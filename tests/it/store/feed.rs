@@ -243,7 +243,7 @@ async fn a_page_holds_so_many_lines(db: Fixture) {
 async fn a_page_holds_so_many_bytes(db: Fixture) {
     let batch = db.batch(1..8, BatchState::Ended).await.claim.batch;
     let large = |number| {
-        let verdict = Verdict::Final { state: State::Succeeded, answer: answer(&"x".repeat(400_000)), bill: None };
+        let verdict = Verdict::Final { state: State::Succeeded, answer: answer(&"x".repeat(100_000)), bill: None };
         Settlement { id: id(number), verdict }
     };
     db.store.settle(batch, &(1..8).map(large).collect::<Vec<_>>(), NOW).await.unwrap();

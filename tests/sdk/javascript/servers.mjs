@@ -8,9 +8,11 @@ export const GATEWAY = process.env.OFFPEAK_TEST_GATEWAY_URL;
 
 // One answer of each kind that a client has to take apart or rebuild.
 export const KINDS = [
-  'plain', 'thinking', 'redacted', 'citations', 'json', 'server_tool', 'unknown-block', 'tool_use', 'refusal',
-  'pause_turn', 'stop_sequence', 'long:300',
+  'plain', 'thinking', 'redacted', 'citations', 'json', 'lines', 'server_tool', 'code_execution', 'unknown-block',
+  'tool_use', 'bare_tool', 'refusal', 'pause_turn', 'stop_sequence', 'long:300',
 ];
+// Those that only the SDK's beta client takes apart.
+export const BETA_KINDS = ['compaction', 'mcp'];
 
 /** A credential that nobody else has, and a client for each server with it. */
 export function tenant() {

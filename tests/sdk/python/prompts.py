@@ -4,9 +4,11 @@ import secrets
 
 # One answer of each kind that a client has to take apart or rebuild.
 KINDS = [
-    "plain", "thinking", "redacted", "citations", "json", "server_tool", "unknown-block", "tool_use", "refusal",
-    "pause_turn", "stop_sequence", "long:300",
+    "plain", "thinking", "redacted", "citations", "json", "lines", "server_tool", "code_execution", "unknown-block",
+    "tool_use", "bare_tool", "refusal", "pause_turn", "stop_sequence", "long:300",
 ]  # fmt: skip
+# Those that only the SDK's beta client takes apart.
+BETA_KINDS = ["compaction", "mcp"]
 
 TOOL = {
     "name": "get_weather",

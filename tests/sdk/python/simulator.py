@@ -7,9 +7,9 @@ import httpx2
 from servers import SIMULATOR
 
 
-def arm(key: str, endpoint: str, **effect) -> None:
-    """Arms a fault that strikes the next request of this credential at an endpoint."""
-    fault = {"credential": key, "endpoint": endpoint, "times": 1, "effect": effect}
+def arm(key: str, endpoint: str, times: int = 1, **effect) -> None:
+    """Arms a fault that strikes the next requests of this credential at an endpoint."""
+    fault = {"credential": key, "endpoint": endpoint, "times": times, "effect": effect}
     httpx2.post(f"{SIMULATOR}/_sim/faults", json=fault).raise_for_status()
 
 
@@ -23,5 +23,6 @@ def received(request_id: str) -> tuple[dict, bytes]:
 
 def items(batch_id: str) -> dict[str, str]:
     """The raw items of a batch as they reached the provider, by their ids."""
-    lines = httpx2.get(f"{SIMULATOR}/_sim/books/batches/{batch_id}").raise_for_status().text.splitlines()
-    return {json.loads(line)["custom_id"]: line for line in lines}
+    text = httpx2.get(f"{SIMULATOR}/_sim/books/batches/{batch_id}").raise_for_status().text
+    # Not `splitlines`, which breaks at what a text may hold.
+    return {json.loads(line)["custom_id"]: line for line in text.rstrip("\n").split("\n")}

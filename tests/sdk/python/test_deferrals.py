@@ -10,6 +10,7 @@ from anthropic.pagination import SyncPage
 from anthropic.types import Message
 from anthropic.types.messages import MessageBatchIndividualResponse
 
+from held import batched_line
 from prompts import KINDS, prompt_for
 from servers import GATEWAY, SIMULATOR, client, new_key
 from simulator import items
@@ -29,18 +30,6 @@ def defer(which, prompt, **headers):
 def raw_message(which, ticket_id) -> httpx2.Response:
     """What became of a deferral, as soon as it is final."""
     return which.get(f"/deferred/{ticket_id}/message?wait=60", cast_to=httpx2.Response)
-
-
-def batched_line(direct, ticket_id) -> str:
-    """The raw line that the provider's batch holds for a deferral: its id is the item's."""
-    for batch in direct.messages.batches.list():
-        if batch.processing_status != "ended":
-            continue
-        results = direct.messages.batches.with_raw_response.results(batch.id).http_response.read().decode()
-        for line in results.splitlines():
-            if json.loads(line)["custom_id"] == ticket_id:
-                return line
-    raise AssertionError(f"no batch holds {ticket_id}")
 
 
 def test_ticket(gateway, prompt):
@@ -91,7 +80,8 @@ def test_the_item_is_what_the_caller_wrote(key, stream):
     bodies = []
     transport = anthropic.DefaultHttpxClient(event_hooks={"request": [lambda request: bodies.append(request.content)]})
     with client(GATEWAY, key, http_client=transport) as gateway:
-        raw = defer(gateway, prompt_for("plain") | {"stream": stream})
+        # A caller who wants a stream waits for it, unless it asks for the ticket.
+        raw = defer(gateway, prompt_for("plain") | {"stream": stream}, x_defer_wait="0")
         ticket_id = json.loads(raw.http_response.read())["id"]
         raw_message(gateway, ticket_id)
         batch_id = gateway.get(f"/deferred/{ticket_id}", cast_to=httpx2.Response).json()["batch_id"]
@@ -170,9 +160,10 @@ class TestRefusals:
             ({"x-defer": "tomorrow"}, {}, "invalid-header"),
             ({"x-defer": "batch", "x-defer-wait": "long"}, {}, "invalid-header"),
             ({"x-defer": "batch", "x-defer-workload": "no spaces"}, {}, "invalid-header"),
-            # What is not done is refused, never ignored.
-            ({"x-defer": "batch", "x-defer-wait": "60s"}, {}, "invalid-header"),
-            ({"x-defer": "batch", "x-defer-callback": "https://example.com/hook"}, {}, "invalid-header"),
+            ({"x-defer": "batch", "x-defer-callback": "nobody"}, {}, "invalid-header"),
+            ({"x-defer": "batch", "x-defer-callback": "http://example.com/hook"}, {}, "callback-forbidden"),
+            ({"x-defer": "batch", "x-defer-callback": "https://127.9.9.9/hook"}, {}, "callback-forbidden"),
+            # What is not known is refused, never ignored.
             ({"x-defer": "batch", "x-defer-unheard-of": "1"}, {}, "invalid-header"),
             ({"x-defer": "batch"}, {"max_tokens": 0}, "not-deferrable"),
             ({"x-defer": "batch"}, {"messages": []}, "not-deferrable"),
