@@ -73,6 +73,8 @@ pub struct Admitted {
     pub wait: Wait,
     /// Whether a stream is wanted.
     pub stream: bool,
+    /// Whether the client tries again by itself.
+    pub is_retry: bool,
     /// The caller, who is there until it is served.
     pub presence: Presence,
 }
@@ -173,14 +175,10 @@ impl Intake {
         }
         // A caller who wants a stream has no use for a ticket, unless that is what it asks for.
         let unsaid = if item.stream { Wait::UntilDeadline } else { Wait::For(Duration::ZERO) };
-        let (mut wait, stream) = (terms.tags.wait.unwrap_or(unsaid), item.stream);
-        let (asked_at, is_retry) = (terms.asked_at, is_retry(headers));
+        let (wait, stream) = (terms.tags.wait.unwrap_or(unsaid), item.stream);
+        let is_retry = is_retry(headers);
         let (deferral, presence) = self.accept(terms, lane, item, callback, is_retry).await?;
-        if is_retry && !stream {
-            // A wait is not begun anew: whoever was cut off at its end gets the ticket at once.
-            wait = wait.left_after(asked_at.since(deferral.created_at));
-        }
-        Ok(Admitted { deferral, wait, stream, presence })
+        Ok(Admitted { deferral, wait, stream, is_retry, presence })
     }
 
     /// Waits for acceptances under way.

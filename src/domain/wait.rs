@@ -10,13 +10,3 @@ pub enum Wait {
     /// Until the deadline.
     UntilDeadline,
 }
-
-impl Wait {
-    /// What is left of it after so long.
-    pub fn left_after(self, waited: Duration) -> Self {
-        match self {
-            Self::For(wait) => Self::For(wait.saturating_sub(waited)),
-            Self::UntilDeadline => Self::UntilDeadline,
-        }
-    }
-}

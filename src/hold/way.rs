@@ -28,7 +28,11 @@ pub struct Asked {
     pub wait: Wait,
     /// Whether it wants a stream.
     pub stream: bool,
-    /// When the result is wanted of what it waits for.
+    /// Whether the client tries again by itself.
+    pub is_retry: bool,
+    /// When what it waits for was made: just now, unless the call repeats another one.
+    pub created_at: Timestamp,
+    /// When the result is wanted of it.
     pub deadline: Timestamp,
     /// Whether its connection can carry interim answers.
     pub can_interim: bool,
@@ -46,9 +50,16 @@ impl Way {
         if asked.stream {
             return Self::Events(limit);
         }
+        // Whoever names a short time counts on the ticket at its end; until a deadline anything may happen.
+        let is_silent = asked.wait != Wait::UntilDeadline && limit <= periods.silent_limit;
+        let limit = match asked.wait {
+            // A client that was cut off at the end of its wait gets the ticket at once, and does not begin anew. Whoever
+            // asks again after a ticket wants to.
+            Wait::For(limit) if asked.is_retry || !is_silent => limit.saturating_sub(now.since(asked.created_at)),
+            _ => limit,
+        };
         match settings.keepalive {
-            // Whoever names a short time counts on the ticket at its end; until a deadline anything may happen.
-            _ if asked.wait != Wait::UntilDeadline && limit <= periods.silent_limit => Self::Silent(limit),
+            _ if is_silent => Self::Silent(limit),
             Keepalive::Interim if asked.can_interim => Self::Interim(limit),
             Keepalive::Interim | Keepalive::Space => Self::Blanks(limit),
         }
@@ -65,7 +76,8 @@ mod tests {
 
     fn way(wait: Wait, stream: bool, keepalive: Keepalive, can_interim: bool) -> Way {
         let settings = Settings { keepalive, periods: Periods::default() };
-        Way::of(Asked { wait, stream, deadline: NOW.plus(10 * MINUTE), can_interim }, &settings, NOW)
+        let (deadline, is_retry) = (NOW.plus(10 * MINUTE), false);
+        Way::of(Asked { wait, stream, is_retry, created_at: NOW, deadline, can_interim }, &settings, NOW)
     }
 
     #[test]
@@ -99,8 +111,26 @@ mod tests {
     #[test]
     fn a_deadline_that_has_passed_is_still_waited_for_a_while() {
         let settings = Settings { keepalive: Keepalive::Space, periods: Periods::default() };
-        let deadline = NOW.minus(10 * MINUTE);
-        let asked = Asked { wait: Wait::UntilDeadline, stream: false, deadline, can_interim: false };
+        let (deadline, created_at, wait) = (NOW.minus(10 * MINUTE), NOW.minus(12 * MINUTE), Wait::UntilDeadline);
+        let asked = Asked { wait, stream: false, is_retry: true, created_at, deadline, can_interim: false };
         assert_eq!(Way::of(asked, &settings, NOW), Way::Blanks(50 * MINUTE));
+    }
+
+    #[test]
+    fn a_repeated_call_waits_for_what_is_left_where_its_end_is_no_ticket() {
+        let settings = Settings { keepalive: Keepalive::Space, periods: Periods::default() };
+        let (deadline, created_at) = (NOW.plus(100 * MINUTE), NOW.minus(3 * MINUTE));
+        for (wait, is_retry, stream, expected) in [
+            (4 * MINUTE, false, false, Way::Silent(4 * MINUTE)),
+            (4 * MINUTE, true, false, Way::Silent(MINUTE)),
+            (2 * MINUTE, true, false, Way::Silent(Duration::ZERO)),
+            (10 * MINUTE, false, false, Way::Blanks(7 * MINUTE)),
+            (10 * MINUTE, true, false, Way::Blanks(7 * MINUTE)),
+            (10 * MINUTE, true, true, Way::Events(10 * MINUTE)),
+        ] {
+            let wait = Wait::For(wait);
+            let asked = Asked { wait, stream, is_retry, created_at, deadline, can_interim: false };
+            assert_eq!(Way::of(asked, &settings, NOW), expected, "{wait:?} {is_retry}");
+        }
     }
 }

@@ -31,8 +31,9 @@ type Answering<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
 
 /// Answers a call that has been admitted: with the ticket, or with the result once it is there.
 pub(super) fn answer(rooms: &Rooms, admitted: Admitted, interim: Option<Interim>) -> Answering<'_> {
-    let Admitted { deferral, wait, stream, presence } = admitted;
-    let asked = Asked { wait, stream, deadline: deferral.deadline, can_interim: interim.is_some() };
+    let Admitted { deferral, wait, stream, is_retry, presence } = admitted;
+    let Deferral { created_at, deadline, .. } = deferral;
+    let asked = Asked { wait, stream, is_retry, created_at, deadline, can_interim: interim.is_some() };
     let way = Way::of(asked, rooms.hold.settings(), rooms.clock.now());
     let id = deferral.id;
     match way {

@@ -59,6 +59,19 @@ describe('waits', () => {
     assert.equal((await gateway.get(`/deferred/${data.id}/message?wait=60`)).type, 'message');
     assert.equal(await timesSent(direct, prompt), 1);
   });
+
+  test('one that is kept alive and ends without a result: the ticket comes by asking again', async () => {
+    const { apiKey, gateway } = tenant();
+    await arm(apiKey, 'batch_create', { kind: 'batch_time', time: '1h' });
+    const prompt = promptFor('plain');
+    const keyed = { headers: { 'x-defer': 'batch', 'x-defer-wait': '5s', 'idempotency-key': 'report-7' } };
+    await rejected(gateway.messages.create(prompt, keyed));
+    const begun = Date.now();
+    const { data, response } = await gateway.messages.create(prompt, keyed).withResponse();
+    assert.deepEqual([response.status, data.type], [202, 'deferral']);
+    assert.ok(Date.now() - begun < 4_000);
+    assert.equal((await deferrals(gateway)).length, 1);
+  });
 });
 
 describe('errors', () => {
