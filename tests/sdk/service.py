@@ -62,6 +62,7 @@ def service(store: str, scratch: pathlib.Path, pace: Pace):
     sim = ["sim", "--listen", simulator, "--batch-time", pace.batch_time]
     with (
         process(sim, {}, f"http://{simulator}/", scratch / "sim.log"),
+        discreet(scratch / "serve.log"),
         process(serve, settings | periods, f"http://{gateway}/healthz", scratch / "serve.log"),
     ):
         yield {
@@ -71,6 +72,15 @@ def service(store: str, scratch: pathlib.Path, pace: Pace):
             "OFFPEAK_TEST_RECEIVERS": json.dumps(urls),
             "OFFPEAK_TEST_SECRETS": json.dumps(keys),
         }
+
+
+@contextlib.contextmanager
+def discreet(log: pathlib.Path):
+    """Looks through the gateway's log in the end: it must name no key, no secret and no prompt of any suite."""
+    yield
+    told = [word for word in ("sk-ant-", "whsec_", "Say something about", "Summarise the") if word in log.read_text()]
+    if told:
+        sys.exit(f"the log of the gateway has {' and '.join(told)} in it")
 
 
 def settings_file(urls: dict[str, str], keys: dict[str, list[str]]) -> str:
