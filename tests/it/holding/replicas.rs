@@ -72,6 +72,48 @@ async fn a_result_wakes_its_caller_on_any_replica_at_once() {
     }
 }
 
+#[tokio::test]
+async fn whoever_was_held_by_a_replica_that_goes_attaches_at_another() {
+    let simulator = Simulator::start(simulator::Settings::default(), Clock::system()).await.unwrap();
+    let storage = Storage::new(Engine::Postgres).await;
+    let (mut dying, mut ending, staying) =
+        (replica(&storage, &simulator).await, replica(&storage, &simulator).await, replica(&storage, &simulator).await);
+    // Two of each, who cannot be told apart.
+    let mut callers = Vec::new();
+    for gateway in [&dying, &dying, &ending, &ending] {
+        let mut caller = Wire::connect(gateway.address).await;
+        caller.send(on_the_wire(&streamed("Hi"), "x-stainless-retry-count: 0\r\n")).await;
+        let id = caller.head().await.get("x-defer-id").unwrap().to_owned();
+        callers.push((caller, id));
+    }
+    dying.kill();
+    ending.terminate();
+    assert_eq!(ending.ended().await.code(), Some(0), "{}", ending.log());
+    let mut ids = Vec::new();
+    for (mut caller, id) in callers {
+        assert!(!caller.rest().await.ends_with(b"0\r\n\r\n"), "what breaks off looks complete");
+        ids.push(id);
+    }
+
+    let mut retries = Vec::new();
+    for _ in &ids {
+        let mut retry = Wire::connect(staying.address).await;
+        retry.send(on_the_wire(&streamed("Hi"), "x-stainless-retry-count: 1\r\nconnection: close\r\n")).await;
+        let id = retry.head().await.get("x-defer-id").unwrap().to_owned();
+        retries.push((retry, id));
+    }
+    let mut attached: Vec<_> = retries.iter().map(|(_, id)| id.clone()).collect();
+    attached.sort();
+    ids.sort();
+    assert_eq!(attached, ids, "one each");
+    staying.operator(Method::POST, "/api/flush").send().await.expect(202);
+    for (mut retry, _) in retries {
+        let text = String::from_utf8(retry.rest().await).unwrap();
+        assert!(text.contains("event: message_stop"), "{text}");
+    }
+    assert_eq!(simulator.books().items().count(), ids.len());
+}
+
 /// When each outcome could be seen first by somebody else.
 async fn commits(url: String, all: usize) -> HashMap<Uuid, Instant> {
     let mut connection = PgConnection::connect(&url).await.unwrap();
