@@ -6,6 +6,7 @@
 
 mod place;
 mod settings;
+mod watch;
 mod way;
 
 use std::pin::Pin;
@@ -21,17 +22,12 @@ use crate::domain::deferral::Deferral;
 use crate::domain::id::DeferralId;
 use crate::metrics::Metrics;
 use crate::nudge::{Bells, Listener};
-use crate::store::{Position, Presence, Scope, Store, StoreError};
+use crate::store::{Position, Presence, Scope, Store};
 
 pub use place::{End, Form, Place};
 pub use settings::{Keepalive, Periods, Settings};
+pub use watch::WATCH_EVERY;
 pub use way::{Asked, Way};
-
-/// How often the end of the feed is looked at while anybody waits: what another replica settles is known this soon.
-pub const WATCH_EVERY: Duration = Duration::from_millis(50);
-
-/// Lines of the feed read at a time.
-const LINES: u32 = 5_000;
 
 /// Whoever could not look when his bell rang looks again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -90,11 +86,6 @@ impl Hold {
         }))
     }
 
-    /// Completes when every wait is to end.
-    pub async fn lets_go(&self) {
-        self.0.ending.cancelled().await;
-    }
-
     /// How connections are held.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
@@ -108,6 +99,11 @@ impl Hold {
     /// Ends every wait at once, and all that begin later.
     pub fn let_go(&self) {
         self.0.ending.cancel();
+    }
+
+    /// Completes when every wait is to end.
+    pub async fn lets_go(&self) {
+        self.0.ending.cancelled().await;
     }
 
     /// Waits until a deferral is final, for `limit` at most. `last` is how it was seen last; whose it is has been checked.
@@ -168,56 +164,6 @@ impl Hold {
     /// Listens for the next line of a feed.
     pub fn listen(&self, scope: &Scope) -> Listener<Scope> {
         self.0.feeds.listen(scope.clone())
-    }
-
-    /// One look at the end of the feed: rings for whatever is new. Says whether there is more at once.
-    ///
-    /// # Errors
-    /// If the store is unavailable; the next look goes on from the same place.
-    pub async fn watch(&self) -> Result<bool, StoreError> {
-        let mut seen = self.0.seen.lock().await;
-        if self.0.results.is_empty() && self.0.feeds.is_empty() {
-            *seen = None;
-            return Ok(false);
-        }
-        let Some(position) = *seen else {
-            // Whoever listens already may have looked before this place was reached.
-            *seen = Some(self.0.store.feed_end().await?);
-            self.ring_all();
-            return Ok(false);
-        };
-        let lines = self.0.store.feed(&Scope::All, position, LINES).await?;
-        self.0.results.ring(lines.iter().map(|line| &line.deferral_id));
-        if !self.0.feeds.is_empty() && !lines.is_empty() {
-            let mut scopes: Vec<Scope> = lines.iter().map(|line| Scope::Tenant(line.tenant.clone())).collect();
-            scopes.push(Scope::All);
-            scopes.sort_unstable();
-            scopes.dedup();
-            self.0.feeds.ring(&scopes);
-        }
-        *seen = lines.last().map(|line| line.position).or(*seen);
-        Ok(lines.len() == LINES as usize)
-    }
-
-    /// Rings for those whose deferral is final, in case the feed did not tell: a database that was put back to an earlier
-    /// state begins it anew.
-    ///
-    /// # Errors
-    /// If the store is unavailable.
-    pub async fn sweep(&self) -> Result<bool, StoreError> {
-        let waited_for = self.0.results.names();
-        self.0.results.ring(&self.0.store.finals_among(&waited_for).await?);
-        let end = self.0.store.feed_end().await?;
-        let mut seen = self.0.seen.lock().await;
-        if seen.is_some_and(|position| position > end) {
-            *seen = None;
-        }
-        Ok(false)
-    }
-
-    fn ring_all(&self) {
-        self.0.results.ring(&self.0.results.names());
-        self.0.feeds.ring(&self.0.feeds.names());
     }
 }
 

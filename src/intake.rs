@@ -29,7 +29,7 @@ use crate::egress::Egress;
 use crate::encoding::{self, DecodeError};
 use crate::provider::ModelKnowledge;
 use crate::secret::Vault;
-use crate::store::{Accepted, Departures, NewDeferral, Presence, Scope, Store, StoreError};
+use crate::store::{Accepted, Departures, NewDeferral, Presence, Store, StoreError};
 use crate::telemetry::chain;
 
 pub use caller::Caller;
@@ -263,10 +263,8 @@ impl Intake {
     async fn standing(&self, accepted: Accepted, ticket: Deferral) -> Result<Deferral, Refusal> {
         match accepted {
             Accepted::Fresh => Ok(ticket),
-            Accepted::Existing(id) => {
-                let found = self.store.deferral(id, &Scope::Tenant(ticket.tenant)).await;
-                found.ok().flatten().ok_or(Refusal::StoreUnavailable)
-            }
+            // Its own tenant's, and read with those of others who come back at the same time.
+            Accepted::Existing(id) => self.store.gathered(id).await.ok().flatten().ok_or(Refusal::StoreUnavailable),
             Accepted::KeyTaken => Err(Refusal::IdempotencyMismatch),
             Accepted::GroupClosed => Err(Refusal::GroupClosed),
         }
