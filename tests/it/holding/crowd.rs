@@ -16,11 +16,13 @@ use crate::it::app::Storage;
 use crate::it::child::{Gateway, serve};
 use crate::it::memory::memory;
 
-/// What one held connection may take of the process's memory: most of it are two buffers of the protocol.
+/// What one held connection may take of the process's memory.
 const BYTES_PER_CALLER: u64 = 20_000;
 
-/// The same in a small crowd, where a few megabytes that the allocator keeps for later count for more.
-const BYTES_PER_CALLER_OF_FEW: u64 = 26_000;
+/// What was needed to take a crowd in is given back within seconds, as long as anything goes on: memory is looked at this
+/// often, with a request each time, until so many looks have found no less.
+const LOOK_AT_MEMORY_EVERY: Duration = Duration::from_millis(50);
+const LOOKS_WITHOUT_LESS: u32 = 40;
 
 /// Callers of whom the memory is not counted: what serves the first serves all.
 const FIRST: usize = 1_000;
@@ -36,16 +38,16 @@ const OTHER_FILES: usize = 500;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_callers_wait_in_little_memory() {
-    wait_together(1_000, BYTES_PER_CALLER_OF_FEW).await;
+    wait_together(1_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a while: make soak"]
 async fn ten_thousand_callers_wait_in_little_memory() {
-    wait_together(10_000, BYTES_PER_CALLER).await;
+    wait_together(10_000).await;
 }
 
-async fn wait_together(callers: usize, bytes_per_caller: u64) {
+async fn wait_together(callers: usize) {
     raise_limit(FIRST + callers + OTHER_FILES);
     let simulator = Simulator::start(simulator::Settings::default(), Clock::system()).await.unwrap();
     let storage = Storage::new(Engine::Sqlite).await;
@@ -54,9 +56,9 @@ async fn wait_together(callers: usize, bytes_per_caller: u64) {
     gateway.until_ready().await;
 
     let mut crowd = gather(&gateway, 0..FIRST).await;
-    let few = memory(&gateway, "VmRSS");
+    let few = settled_memory(&gateway).await;
     crowd.extend(gather(&gateway, FIRST..FIRST + callers).await);
-    let many = memory(&gateway, "VmRSS");
+    let many = settled_memory(&gateway).await;
     let each = many.saturating_sub(few) / callers as u64;
     println!("{callers} callers take {each} bytes each: {few} with {FIRST}, {many} with all");
 
@@ -69,7 +71,7 @@ async fn wait_together(callers: usize, bytes_per_caller: u64) {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 OK") && body.contains("msg_"), "{answer}");
     }
-    assert!(each < bytes_per_caller, "{each} bytes for each of {callers}");
+    assert!(each < BYTES_PER_CALLER, "{each} bytes for each of {callers}");
 }
 
 /// Callers who wait in each of the ways, once all of them are held.
@@ -102,6 +104,24 @@ async fn gather(gateway: &Gateway, numbers: std::ops::Range<usize>) -> Vec<TcpSt
     };
     tokio::time::timeout(LIMIT, held).await.expect("all are held");
     callers
+}
+
+/// What the gateway takes once it takes no less.
+async fn settled_memory(gateway: &Gateway) -> u64 {
+    let settled = async {
+        let mut looks = tokio::time::interval(LOOK_AT_MEMORY_EVERY);
+        let (mut least, mut without_less) = (u64::MAX, 0);
+        while without_less < LOOKS_WITHOUT_LESS {
+            looks.tick().await;
+            gateway.get("/healthz").send().await.expect(200);
+            gateway.operator(Method::GET, "/metrics").send().await.expect(200);
+            let now = memory(gateway, "VmRSS");
+            without_less = if now < least { 0 } else { without_less + 1 };
+            least = least.min(now);
+        }
+        least
+    };
+    tokio::time::timeout(LIMIT, settled).await.expect("it takes no less in the end")
 }
 
 async fn answer(mut caller: TcpStream) -> String {
