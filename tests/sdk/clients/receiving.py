@@ -26,6 +26,10 @@ class Webhook:
     def event(self) -> dict:
         return json.loads(self.body)
 
+    def is_about(self, name: str) -> bool:
+        """Whether it tells of the deferral with this id, or of the group with this name."""
+        return name in (self.event["data"].get("id"), self.event["data"].get("name"))
+
 
 class Receiver:
     """What has come, and what the next ones are answered; 204 when nothing is said."""
@@ -36,7 +40,10 @@ class Receiver:
 
     def of(self, name: str, count: int = 1) -> list[Webhook]:
         """All that came about a deferral or a group, as soon as there are so many."""
-        about = lambda: [webhook for webhook in self.received if name in (webhook.event["data"].get("id"), webhook.event["data"].get("name"))]
+
+        def about() -> list[Webhook]:
+            return [webhook for webhook in self.received if webhook.is_about(name)]
+
         return until(about, lambda seen: len(seen) >= count)
 
     def take(self, webhook: Webhook) -> int:

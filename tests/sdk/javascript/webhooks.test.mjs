@@ -22,12 +22,13 @@ async function listening(port = 0, statuses = []) {
   });
   server.listen(port, '127.0.0.1');
   await once(server, 'listening');
-  const about = (name) => {
-    const named = ({ data }) => [data.id, data.name].includes(name);
-    return received.filter(({ body }) => named(JSON.parse(body)));
+  const isAbout = (name, { data }) => [data.id, data.name].includes(name);
+  const about = (name) => received.filter(({ body }) => isAbout(name, JSON.parse(body)));
+  return {
+    port: server.address().port,
+    of: (name, count = 1) => until(() => about(name), (seen) => seen.length >= count),
+    close: () => (server.closeAllConnections(), server.close()),
   };
-  const close = () => (server.closeAllConnections(), server.close());
-  return { of: (name, count = 1) => until(() => about(name), (seen) => seen.length >= count), close, port: server.address().port };
 }
 
 /** The event, which the library has verified with each of the secrets alone, as either side of a rotation would. */

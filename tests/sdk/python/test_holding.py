@@ -57,10 +57,10 @@ def test_the_message_is_what_the_batch_returned(together, kind):
 def test_the_stream_rebuilds_what_the_batch_returned(together, kind):
     direct, gateway, _, streams = together
     message, events, deferral_id = streams[kind]
-    stored = shown(gateway, deferral_id).json()
-    assert message.to_dict(mode="json") == stored["message"]
+    assert message.to_dict(mode="json") == shown(gateway, deferral_id).json()["message"]
     assert f'"id":"{message.id}"' in batched_line(direct, deferral_id)
-    assert stored_message(gateway, deferral_id, BetaMessage if kind in BETA_KINDS else Message).to_dict() == message.to_dict()
+    stored = stored_message(gateway, deferral_id, BetaMessage if kind in BETA_KINDS else Message)
+    assert message.to_dict() == stored.to_dict()
     assert (events[0].type, events[-1].type) == ("message_start", "message_stop")
 
 
@@ -172,11 +172,11 @@ class TestWaits:
     def test_of_a_stream_that_ends_without_a_result(self, gateway, key, prompt):
         arm(key, "batch_create", kind="batch_time", time="1h")
         headers = {"x-defer": "batch", "x-defer-wait": "1s"}
-        with gateway.messages.stream(**prompt, extra_headers=headers) as stream, pytest.raises(anthropic.APIStatusError) as caught:
-            list(stream)
-        assert caught.value.body["error"]["type"] == "timeout_error"
+        with gateway.messages.stream(**prompt, extra_headers=headers) as stream:
+            error = raised(lambda: list(stream)).body["error"]
+        assert error["type"] == "timeout_error"
         [deferral] = deferrals(gateway)
-        assert deferral["id"] in caught.value.body["error"]["message"]
+        assert deferral["id"] in error["message"]
 
 
 def test_async_client(key):

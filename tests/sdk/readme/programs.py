@@ -45,9 +45,9 @@ class Program:
 
     def printed(self, count: int) -> list[str]:
         """What it has printed, as soon as there are so many lines."""
-        seen = until(lambda: (list(self.lines), self.process.poll()), lambda seen: len(seen[0]) >= count or seen[1] is not None)
-        assert len(seen[0]) >= count, self.complaints.read_text()
-        return seen[0]
+        until(lambda: len(self.lines) >= count or self.process.poll() is not None, bool)
+        assert len(self.lines) >= count, self.complaints.read_text()
+        return list(self.lines)
 
     def ended(self) -> str:
         """All that it has printed, when it has ended well by itself."""

@@ -195,7 +195,10 @@ class TestStarting:
 
 
 def test_operating(tmp_path, gateway):
-    settings = {"OFFPEAK__STORE__URL": f"sqlite:{tmp_path}/offpeak.db", "OFFPEAK__STORE__MASTER_KEY": f"file:{tmp_path}/master.key"}
+    settings = {
+        "OFFPEAK__STORE__URL": f"sqlite:{tmp_path}/offpeak.db",
+        "OFFPEAK__STORE__MASTER_KEY": f"file:{tmp_path}/master.key",
+    }
     expected = {
         "check": "batch.linger", "deferrals list": "dfr_", "deferrals show": "dfr_", "deferrals cancel": "canceled",
         "deferrals promote": "sent live", "flush": "", "deliveries list": "deferral.", "deliveries replay": "", "migrate": "",
@@ -214,8 +217,8 @@ def test_operating(tmp_path, gateway):
 def a_delivery(gateway) -> str:
     """The id of a webhook, of which nobody has heard."""
     deferral_id = defer(gateway, callback="warehouse")
-    found = lambda: [it["id"] for it in deliveries() if it["deferral_id"] == deferral_id]
-    return until(found, bool)[0]
+    [made] = until(lambda: [it["id"] for it in deliveries() if it["deferral_id"] == deferral_id], bool)
+    return made
 
 
 def deliveries() -> list[dict]:
