@@ -22,6 +22,9 @@ const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a write waits for another process's write on the same SQLite file (a backup, say).
 const SQLITE_BUSY_LIMIT: Duration = Duration::from_secs(5);
 
+/// Rows that SQLite may read ahead of whoever takes them: as many as a page of items has, so that it need not wait.
+const SQLITE_ROWS_AHEAD: usize = 512;
+
 /// Readers beside the one writer of an SQLite file.
 const SQLITE_READERS: u32 = 4;
 
@@ -47,7 +50,7 @@ impl Engine {
             .journal_mode(SqliteJournalMode::Wal)
             // A ticket is a promise: a commit is on the disk before anyone hears of it.
             .synchronous(SqliteSynchronous::Full)
-            .row_buffer_size(512)
+            .row_buffer_size(SQLITE_ROWS_AHEAD)
             .busy_timeout(SQLITE_BUSY_LIMIT);
         let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_LIMIT);
         let writer = pool(1).connect_with(options.clone()).await?;
