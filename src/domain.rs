@@ -14,6 +14,7 @@ pub mod json;
 pub mod lane;
 pub mod money;
 pub mod price;
+pub mod record;
 pub mod replay;
 pub mod units;
 pub mod usage;
