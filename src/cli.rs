@@ -9,6 +9,7 @@ mod config;
 mod deferrals;
 mod deliveries;
 mod demo;
+mod explain;
 mod flush;
 mod migrate;
 mod output;
@@ -41,6 +42,8 @@ enum Command {
     Sim(sim::Args),
     /// Check the configuration: every fault with file, line and remedy
     Check(check::Args),
+    /// Show which rule decides over a call, and why
+    Explain(explain::Args),
     /// Look after deferrals of a running gateway
     Deferrals(deferrals::Args),
     /// Look after webhooks of a running gateway
@@ -83,6 +86,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Demo(args) => demo::run(args).await,
             Command::Sim(args) => sim::run(args).await,
             Command::Check(args) => check::run(args).await,
+            Command::Explain(args) => explain::run(args).await,
             Command::Deferrals(args) => deferrals::run(args).await,
             Command::Deliveries(args) => deliveries::run(args).await,
             Command::Flush(args) => flush::run(args).await,

@@ -3,6 +3,7 @@
 mod admin;
 mod answer;
 mod beside;
+mod by_rule;
 mod caller;
 mod cursor;
 mod deferrals;
@@ -15,8 +16,10 @@ mod health;
 mod held;
 pub mod listen;
 mod messages;
+mod peek;
 mod protocols;
 mod query;
+mod rules;
 mod settings;
 mod socket;
 pub mod threads;
@@ -95,6 +98,7 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deliveries/{id}", get(deliveries::show))
         .route("/api/deliveries/{id}/replay", post(deliveries::replay))
         .route("/api/batches", get(admin::batches))
+        .route("/api/rules", get(rules::list))
         .route("/api/flush", post(admin::flush))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)

@@ -6,8 +6,10 @@ mod fault;
 mod known;
 mod layers;
 mod lists;
+mod quoted;
 mod reader;
 mod reference;
+mod rules;
 mod unsupported;
 mod value;
 
@@ -137,6 +139,11 @@ impl Settings {
         let on_deadline = on_deadline(read);
         let url = store_location(read);
         let receivers = lists::receivers(read);
+        let receiver_names: Vec<String> = receivers.iter().map(|receiver| receiver.name.clone()).collect();
+        let egress = egress::Settings {
+            allow_hosts: read.list("webhooks.allow_hosts", HOSTS_FORM, HostPattern::parse),
+            allow_private: read.boolean("webhooks.allow_private"),
+        };
         Self {
             gateway: GatewaySettings {
                 listen: read.address("gateway.listen"),
@@ -160,7 +167,8 @@ impl Settings {
                 max_queued: read.integer("defer.max_queued", 1..=100_000_000).into(),
                 linger,
                 keys: lists::keys(read),
-                receivers: receivers.iter().map(|receiver| receiver.name.clone()).collect(),
+                rules: rules::rules(read, &receiver_names, &egress),
+                receivers: receiver_names,
             },
             hold: hold::Settings { keepalive: keepalive(read), periods: Periods::default() },
             flush: flush::Settings {
@@ -182,10 +190,7 @@ impl Settings {
                 lease,
             },
             deliver: deliver::Settings { keys: read.signing_keys("webhooks.secret"), receivers, lease },
-            egress: egress::Settings {
-                allow_hosts: read.list("webhooks.allow_hosts", HOSTS_FORM, HostPattern::parse),
-                allow_private: read.boolean("webhooks.allow_private"),
-            },
+            egress,
             retain: retain::Settings { retention: read.duration("defer.retention", SECOND..=DURATION_MAX) },
             telemetry: telemetry::Settings {
                 log: read.string("telemetry.log", telemetry::LOG_FORM, telemetry::is_filter),
@@ -267,5 +272,4 @@ fn check_what_nobody_reads(read: &mut Reader<'_>) {
     read.integer("inventory.prompt_preview", 0..=10_000);
     read.string("prices.file", "a path, or \"\"", |_| true);
     read.url_or_empty("telemetry.otlp");
-    lists::rules(read);
 }

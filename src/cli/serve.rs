@@ -62,7 +62,10 @@ fn reload(app: &App, sources: &Sources) {
             app.reload(&loaded.settings);
             tracing::info!("settings read again");
         }
-        Err(faults) => tracing::error!(%faults, "settings with a fault: nothing has changed"),
+        Err(faults) => {
+            app.refuse(&faults);
+            tracing::error!(%faults, "settings with a fault: nothing has changed");
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use http::{HeaderName, HeaderValue, Method, Request, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
@@ -16,7 +17,7 @@ use crate::domain::lane::CredentialHeader;
 use crate::http::beside::Beside;
 use crate::http::error::ApiError;
 use crate::http::{Rooms, messages, own_routes};
-use crate::live::LiveBody;
+use crate::live::{BoxError, LiveBody};
 use crate::telemetry::chain;
 
 /// An answer that is being made. Boxed by whoever makes it, so that one for which a call waits takes no more room than
@@ -77,8 +78,12 @@ impl Gateway {
     }
 
     /// Passes a request on, and its answer back.
-    pub(super) async fn relay(&self, request: Request<Incoming>) -> Response<GatewayBody> {
-        let credential = self.stand_in(&request);
+    pub(super) async fn relay<B>(&self, request: Request<B>) -> Response<GatewayBody>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let credential = self.stand_in(request.headers());
         match self.rooms().live.forward(request, credential).await {
             Ok(answer) => answer.map(Either::Left),
             Err(error) => {
@@ -89,8 +94,8 @@ impl Gateway {
     }
 
     /// The upstream's key, where the caller presents one that the gateway has issued in its place.
-    fn stand_in(&self, request: &Request<Incoming>) -> Option<(HeaderName, HeaderValue)> {
-        let caller = self.rooms().intake.issued_key(request.headers())?;
+    fn stand_in(&self, headers: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
+        let caller = self.rooms().intake.issued_key(headers)?;
         let secret = caller.credential.secret;
         let (name, value) = match caller.credential.header {
             CredentialHeader::ApiKey => (HeaderName::from_static("x-api-key"), secret.expose().to_owned()),

@@ -13,8 +13,8 @@ use hyper::body::Incoming;
 use crate::domain::decision::Decision;
 use crate::http::error::{ApiError, DECISION};
 use crate::http::gateway::{Answering, Gateway, GatewayBody};
-use crate::http::held;
 use crate::http::socket::Interim;
+use crate::http::{by_rule, held};
 use crate::intake::{Admitted, Refusal, Route, Terms};
 
 /// A refused body is still read, within these, before it is answered: a client that is cut while it sends may never
@@ -28,10 +28,10 @@ pub(super) fn call(gateway: &Gateway, request: Request<Incoming>) -> Answering {
     match gateway.rooms().intake.decide(request.headers()) {
         Ok(Route::Live(reason)) => Box::pin(async move {
             let answer = gateway.relay(request).await;
-            decided(&gateway, &Decision::Live(reason));
-            showing(answer, &Decision::Live(reason))
+            told(&gateway, answer, &Decision::Live(None, reason))
         }),
         Ok(Route::Defer(terms)) => defer(gateway, terms, request),
+        Ok(Route::Ask(asking)) => by_rule::call(gateway, asking, request),
         Err(refusal) => Box::pin(async move {
             discard(request.into_body()).await;
             refused(&gateway, refusal.into())
@@ -49,10 +49,9 @@ fn defer(gateway: Gateway, terms: Terms, request: Request<Incoming>) -> Answerin
     Box::pin(async move {
         match admission.await {
             Ok(admitted) => {
-                let decision = Decision::Deferred(admitted.deferral.id);
-                decided(&gateway, &decision);
+                let decision = Decision::Deferred(None, admitted.deferral.id);
                 let answer = held::answer(gateway.rooms(), admitted, interim).await;
-                showing(answer.map(Either::Right), &decision)
+                told(&gateway, answer.map(Either::Right), &decision)
             }
             Err(error) => refused(&gateway, error),
         }
@@ -65,20 +64,15 @@ async fn admit(gateway: Gateway, terms: Terms, head: Parts, body: Incoming) -> R
     intake.admit(terms, &head.headers, body).await.map_err(ApiError::from)
 }
 
-fn refused(gateway: &Gateway, error: ApiError) -> Response<GatewayBody> {
+pub(super) fn refused(gateway: &Gateway, error: ApiError) -> Response<GatewayBody> {
     let decision = error.decision();
-    decided(gateway, &decision);
-    showing(error.response().map(Either::Right), &decision)
+    told(gateway, error.response().map(Either::Right), &decision)
 }
 
-/// Counts a decision.
-fn decided(gateway: &Gateway, decision: &Decision) {
+/// Counts a decision, and lets its answer show it.
+pub(super) fn told(gateway: &Gateway, mut answer: Response<GatewayBody>, decision: &Decision) -> Response<GatewayBody> {
     let (what, why) = decision.words();
     gateway.rooms().metrics.decided(what, why);
-}
-
-/// Lets an answer show what was decided.
-fn showing(mut answer: Response<GatewayBody>, decision: &Decision) -> Response<GatewayBody> {
     if let Ok(decision) = HeaderValue::from_str(&decision.to_string()) {
         answer.headers_mut().insert(DECISION, decision);
     }

@@ -9,7 +9,4 @@ pub(super) fn refuse(read: &mut Reader<'_>) {
             read.fault(key, format!("this build does not have {what} yet; leave it empty"));
         }
     }
-    for item in read.items("rule") {
-        read.fault(&item, "this build does not have policy rules yet; remove the section [[rule]]");
-    }
 }
