@@ -3,10 +3,15 @@
 
 mod assess;
 mod assessment;
+mod collect;
 mod sample;
+mod sampling;
+mod savings;
+mod signals;
 mod workload;
 
 pub use assess::assess;
 pub use assessment::{Assessment, Ineligible, Part, Savings, Signal, SignalKind, Verdict, Veto, VetoKind};
+pub use collect::{Collector, UsageSum};
 pub use sample::{Sample, Seen};
 pub use workload::{Blocked, Hour, ModelSums, Profile, Share, Sums, Window, Workload};

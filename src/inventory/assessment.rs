@@ -137,6 +137,13 @@ impl Verdict {
     }
 }
 
+impl Signal {
+    /// Whether only machines do this.
+    pub fn is_of_a_machine(&self) -> bool {
+        matches!(self.kind, SignalKind::Schedule | SignalKind::Queue)
+    }
+}
+
 impl SignalKind {
     /// The words for it.
     pub fn as_str(self) -> &'static str {

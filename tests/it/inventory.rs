@@ -1,0 +1,6 @@
+//! The inventory: what it concludes from traffic whose truth is known.
+
+mod conclusions;
+mod month;
+mod precision;
+mod thought;
