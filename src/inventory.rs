@@ -4,14 +4,18 @@
 mod assess;
 mod assessment;
 mod collect;
+mod figures;
 mod sample;
 mod sampling;
 mod savings;
 mod signals;
+mod suggest;
 mod workload;
 
 pub use assess::assess;
 pub use assessment::{Assessment, Ineligible, Part, Savings, Signal, SignalKind, Verdict, Veto, VetoKind};
 pub use collect::{Collector, UsageSum};
+pub use figures::dollars;
 pub use sample::{Sample, Seen};
+pub use suggest::suggest;
 pub use workload::{Blocked, Hour, ModelSums, Profile, Share, Sums, Window, Workload};

@@ -12,6 +12,7 @@ mod tools;
 mod volume;
 
 use crate::inventory::assessment::{Part, Signal, SignalKind, Veto, VetoKind};
+use crate::inventory::figures::percent;
 use crate::inventory::workload::Workload;
 
 /// What was seen.
@@ -43,7 +44,14 @@ impl Findings {
         let strength = percent(strength);
         let points = (weight * i32::from(strength) + 50) / 100;
         self.parts.push(Part { points, reason: format!("{}: {evidence}", kind.as_str()) });
-        self.signals.push(Signal { kind, strength, evidence });
+        self.signals.push(Signal { kind, strength, every_seconds: None, evidence });
+    }
+
+    /// Says how often what was seen last happens.
+    fn every(&mut self, millis: i64) {
+        if let (Some(last), Ok(millis)) = (self.signals.last_mut(), u64::try_from(millis)) {
+            last.every_seconds = Some(millis / 1_000);
+        }
     }
 
     /// Puts down what rules waiting out.
@@ -55,41 +63,6 @@ impl Findings {
     fn against(&mut self, points: i32, reason: String) {
         self.parts.push(Part { points: -points, reason });
     }
-}
-
-/// A share between 0 and 1 in whole percent.
-fn percent(share: f64) -> u8 {
-    (share.clamp(0.0, 1.0) * 100.0).round() as u8
-}
-
-/// One number as a share of another; 0 of nothing.
-fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-/// A length of time for people, in one unit or two.
-fn span(millis: f64) -> String {
-    let seconds = millis / 1_000.0;
-    match seconds {
-        s if s < 1.0 => format!("{:.0} ms", s * 1_000.0),
-        s if s < 90.0 => format!("{s:.0} s"),
-        s if s < 5_400.0 => format!("{:.0} min", s / 60.0),
-        s if s < 172_800.0 => format!("{:.0} h", s / 3_600.0),
-        s => format!("{:.0} days", s / 86_400.0),
-    }
-}
-
-/// A count for people: `12,345`.
-fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// The middle of some numbers; none of none.

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{Findings, count, percent};
+use super::Findings;
 use crate::inventory::assessment::{SignalKind, VetoKind};
+use crate::inventory::figures::{count, percent};
 use crate::inventory::sample::{Sample, Seen as Call};
 use crate::inventory::workload::Workload;
 

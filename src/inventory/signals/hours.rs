@@ -3,8 +3,9 @@
 //! Where its callers live is not known, so nothing is compared with a clock on a wall: people leave a gap of a night
 //! somewhere, and machines do not.
 
-use super::{Findings, percent};
+use super::Findings;
 use crate::inventory::assessment::{Signal, SignalKind};
+use crate::inventory::figures::percent;
 use crate::inventory::workload::{Hour, Workload};
 
 /// Points for calls that are spread evenly.

@@ -1,7 +1,8 @@
 //! What rules a batch out whatever the pattern: callers who give up when it takes long, and calls that no batch takes.
 
-use super::{Findings, count, percent, share};
+use super::Findings;
 use crate::inventory::assessment::VetoKind;
+use crate::inventory::figures::{count, percent, share};
 use crate::inventory::workload::Workload;
 
 /// The part of callers leaving from which on somebody waits.

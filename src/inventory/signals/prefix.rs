@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{Findings, percent, share};
+use super::Findings;
 use crate::inventory::assessment::SignalKind;
+use crate::inventory::figures::{percent, share};
 use crate::inventory::workload::Workload;
 
 /// Points for prompts that are nearly all shared: jobs fill forms, people write.

@@ -1,9 +1,10 @@
 //! Queue-like: the end of one call starts the next, or always as many are under way, as when a fixed number of workers
 //! empty a queue.
 
-use super::{Findings, count, median, span};
+use super::{Findings, median};
 use crate::clock::Timestamp;
 use crate::inventory::assessment::SignalKind;
+use crate::inventory::figures::{count, span};
 use crate::inventory::sample::Seen as Call;
 use crate::inventory::workload::Workload;
 

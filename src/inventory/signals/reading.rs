@@ -1,7 +1,8 @@
 //! Nobody reading: answers are not streamed, or taken from the stream as fast as they come.
 
-use super::{Findings, count, percent, share, span};
+use super::Findings;
 use crate::inventory::assessment::SignalKind;
+use crate::inventory::figures::{count, percent, share, span};
 use crate::inventory::workload::Workload;
 
 /// Points for answers none of which is streamed.

@@ -1,8 +1,9 @@
 //! On a schedule: bursts of calls begin by the clock (cron, with jitter), or at even intervals.
 
 use super::circle::{self, Phase};
-use super::{Findings, count, median, span};
+use super::{Findings, median};
 use crate::inventory::assessment::SignalKind;
+use crate::inventory::figures::{count, span};
 use crate::inventory::workload::{Hour, Workload};
 
 const SECOND: i64 = 1_000;
@@ -74,13 +75,16 @@ pub(super) fn look(workload: &Workload, found: &mut Findings) {
     let by_hours = daily(&workload.hours);
     let best = by_clock.chain(sampled).chain(by_hours).max_by(|a, b| a.strength.total_cmp(&b.strength));
     let best = best.or_else(|| bursts.iter().find_map(|bursts| even(&bursts.starts)));
-    if let Some(Found { strength, evidence }) = best {
+    if let Some(Found { strength, every, evidence }) = best {
         found.signal(SignalKind::Schedule, WEIGHT, strength, evidence);
+        found.every(every);
     }
 }
 
 struct Found {
     strength: f64,
+    /// In milliseconds.
+    every: i64,
     evidence: String,
 }
 
@@ -127,6 +131,7 @@ impl Bursts {
             let repeated = times.iter().max()? - times.iter().min()? >= 2 * period - HOUR.min(period);
             (punctual && short && seen_often && believed && repeated).then(|| Found {
                 strength: all.concentration,
+                every: period,
                 evidence: format!(
                     "starts every {name} at {} (give or take {}), seen {} times",
                     when(&phase, period),
@@ -182,6 +187,7 @@ fn even(starts: &[i64]) -> Option<Found> {
     let share = gaps.iter().filter(fits).count() as f64 / gaps.len() as f64;
     (share >= EVEN && interval <= EVEN_MAX).then(|| Found {
         strength: share,
+        every: interval as i64,
         evidence: format!(
             "starts every {}, {:.0} % of {} intervals within {:.0} % of that",
             span(interval),
@@ -230,6 +236,7 @@ fn daily(hours: &[Hour]) -> Option<Found> {
     let log_chance = n.ln() + (n - 1.0) * (length as f64 / WORKING_DAY).ln();
     (log_chance < UNLIKELY).then(|| Found {
         strength: COARSE * (1.0 - (length as f64 - 1.0) / (2.0 * HOURS as f64)),
+        every: DAY,
         evidence: format!(
             "98 % of its calls come between {from:02}:00 and {:02}:00 UTC, on {} days",
             (from + length) % 24,

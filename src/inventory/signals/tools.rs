@@ -1,7 +1,8 @@
 //! No tool loop, or one: whether tools bring their results back, each time needing the answer before.
 
-use super::{Findings, percent, share};
+use super::Findings;
 use crate::inventory::assessment::{SignalKind, VetoKind};
+use crate::inventory::figures::{percent, share};
 use crate::inventory::workload::Workload;
 
 /// Points for calls no tool waits for.

@@ -1,7 +1,8 @@
 //! High and steady volume: many calls, and about as many every day.
 
-use super::{Findings, count, percent};
+use super::Findings;
 use crate::inventory::assessment::SignalKind;
+use crate::inventory::figures::{count, percent};
 use crate::inventory::workload::Workload;
 
 /// Points for more calls than a batch takes, every day.
