@@ -49,6 +49,9 @@ pub struct Signal {
     pub kind: SignalKind,
     /// How clearly it was seen, in percent.
     pub strength: u8,
+    /// How often it happens, of a schedule that repeats by the clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_seconds: Option<u64>,
     /// What was seen, in words and numbers.
     pub evidence: String,
 }
@@ -134,6 +137,13 @@ impl Verdict {
             Self::Look => "look",
             Self::KeepLive => "keep live",
         }
+    }
+}
+
+impl Signal {
+    /// Whether only machines do this.
+    pub fn is_of_a_machine(&self) -> bool {
+        matches!(self.kind, SignalKind::Schedule | SignalKind::Queue)
     }
 }
 

@@ -138,3 +138,15 @@ impl Profile {
         !self.workload.starts_with(FINGERPRINT)
     }
 }
+
+impl Workload {
+    /// Whether the calls' message lists are known. Exports of other programs do not have them.
+    pub fn knows_messages(&self) -> bool {
+        self.sample.calls().any(|call| call.messages > 0)
+    }
+
+    /// Whether it is known which calls asked for a stream.
+    pub fn knows_streams(&self) -> bool {
+        self.sums.streamed > 0 || self.knows_messages() || self.sample.calls().any(|call| call.first_byte_ms > 0)
+    }
+}
