@@ -12,10 +12,12 @@ mod demo;
 mod explain;
 mod flush;
 mod migrate;
+mod open_files;
 mod output;
 mod serve;
 mod sim;
 mod table;
+mod try_rule;
 mod view;
 mod watch;
 
@@ -44,6 +46,8 @@ enum Command {
     Check(check::Args),
     /// Show which rule decides over a call, and why
     Explain(explain::Args),
+    /// Show what rules would have done with the calls that a running gateway has recorded
+    TryRule(try_rule::Args),
     /// Look after deferrals of a running gateway
     Deferrals(deferrals::Args),
     /// Look after webhooks of a running gateway
@@ -87,6 +91,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Sim(args) => sim::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Explain(args) => explain::run(args).await,
+            Command::TryRule(args) => try_rule::run(args).await,
             Command::Deferrals(args) => deferrals::run(args).await,
             Command::Deliveries(args) => deliveries::run(args).await,
             Command::Flush(args) => flush::run(args).await,

@@ -23,6 +23,7 @@ mod rules;
 mod settings;
 mod socket;
 pub mod threads;
+mod trial;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -31,6 +32,7 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::hold::Hold;
 use crate::intake::Intake;
+use crate::inventory::Recorder;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::nudge::{Nudge, Settled};
@@ -60,6 +62,8 @@ pub struct Rooms {
     pub flush: Nudge,
     /// Sends live what is promoted.
     pub rescue: Rescue,
+    /// Watches live calls for the inventory.
+    pub recorder: Recorder,
     /// What the workers say of themselves.
     pub health: Health,
     /// What is counted.
@@ -99,6 +103,7 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deliveries/{id}/replay", post(deliveries::replay))
         .route("/api/batches", get(admin::batches))
         .route("/api/rules", get(rules::list))
+        .route("/api/rules/try", post(trial::run))
         .route("/api/flush", post(admin::flush))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)

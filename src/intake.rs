@@ -51,6 +51,9 @@ use decide::Sent;
 use depth::Depth;
 use item::Reading;
 
+/// The most that is kept of a `user-agent`.
+const CLIENT_MAX: usize = 128;
+
 /// Reading a body larger than this would hold up other calls on the same thread.
 const READ_ASIDE_BYTES: usize = 256_000;
 
@@ -60,9 +63,6 @@ const CALLS: &str = "/v1/messages";
 /// After the store has failed a call that a rule chose, others like it are served live for so long without trying: each
 /// would wait for it in vain.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
-
-/// Subscription login tokens begin like this; the provider's batches do not take them.
-const LOGIN_TOKEN_PREFIX: &str = "sk-ant-oat";
 
 /// Decides, and admits. Clones share it.
 #[derive(Clone)]
@@ -221,6 +221,11 @@ impl Intake {
         self.settings.max_body
     }
 
+    /// The deadline of a call for which none is named, and the closest for which it is deferred.
+    pub fn deadlines(&self) -> (Duration, Duration) {
+        (self.settings.default_deadline, self.settings.min_deadline)
+    }
+
     /// How long a caller may wait before it makes sense to ask for a result, in seconds.
     pub fn retry_after_seconds(&self) -> u64 {
         // A batch does not end before it was sent and looked at once.
@@ -269,7 +274,8 @@ impl Intake {
         let is_held_unasked = terms.promise.as_ref().is_some_and(|promise| promise.reply == Reply::Hold);
         let knows_tickets = !is_held_unasked || terms.tags.wait.is_some();
         let is_retry = is_retry(headers);
-        let (deferral, presence) = self.accept(terms, lane, item, callback, is_retry).await?;
+        let client = client(headers);
+        let (deferral, presence) = self.accept(terms, lane, item, callback, client, is_retry).await?;
         Ok(Admitted { deferral, wait, knows_tickets, stream, is_retry, presence })
     }
 
@@ -295,6 +301,7 @@ impl Intake {
         lane: Lane,
         item: Item,
         callback: Option<Callback>,
+        client: Option<String>,
         is_retry: bool,
     ) -> Result<(Deferral, Presence), Refusal> {
         let ticket = queued(&terms, &lane, &item);
@@ -306,6 +313,7 @@ impl Intake {
             reference: terms.tags.reference,
             group: terms.tags.group,
             callback,
+            client,
             idempotency_key: terms.tags.idempotency_key,
             is_retry,
             accepted_at: terms.asked_at,
@@ -392,7 +400,7 @@ fn queued(terms: &Terms, lane: &Lane, item: &Item) -> Deferral {
 /// What a batch with a call of this caller is to be sent with.
 fn lane_of(caller: Option<Caller>, headers: &HeaderMap) -> Result<Lane, Refusal> {
     let caller = caller.ok_or(Refusal::MissingCredential)?;
-    if caller.credential.secret.expose().starts_with(LOGIN_TOKEN_PREFIX) {
+    if caller.is_login() {
         let message = "a subscription login token cannot make batches: use an API key";
         return Err(Refusal::not_deferrable("credential", message));
     }
@@ -410,6 +418,12 @@ fn lane_of(caller: Option<Caller>, headers: &HeaderMap) -> Result<Lane, Refusal>
         workspace_id: text("anthropic-workspace-id")?,
         user_profile_id: text("anthropic-user-profile-id")?,
     })
+}
+
+/// What calls, as it says itself.
+fn client(headers: &HeaderMap) -> Option<String> {
+    let client = headers.get(http::header::USER_AGENT)?.to_str().ok()?;
+    Some(client.chars().take(CLIENT_MAX).collect())
 }
 
 /// Whether the client says that it has sent this call before.

@@ -9,19 +9,20 @@
 //! ```text
 //! roof      main  cli  app  settings
 //! floor 4   http  workers  simulator              doors: they call rooms, rooms never call them
-//! floor 3   live  intake  hold  flush  poll  ingest  announce  deliver  rescue  retain     what Offpeak does
+//! floor 3   live  intake  hold  flush  poll  ingest  announce  deliver  rescue  retain  inventory    what Offpeak does
 //! floor 2   store  provider                       the only two that talk to something outside
 //! floor 1   domain                                the words: no I/O, no async, no clock
 //! ground    crash  egress  encoding  health  metrics  nudge  secret  telemetry, and below them the clock
 //! ```
 //!
-//! A call comes in through [`http`]. [`intake`] decides what becomes of it: [`live`] relays it byte for
-//! byte, or it is admitted durably into the [`store`] and answered with a ticket; [`hold`] keeps whoever would rather wait
+//! A call comes in through [`http`]. [`intake`] decides what becomes of it, by its headers and else by the operator's
+//! rules: [`live`] relays it byte for byte, or it is admitted durably into the [`store`] and answered with a ticket; [`hold`] keeps whoever would rather wait
 //! on the connection. From there the workers
 //! take it, each looking into the store for what is due: [`flush`] cuts queued calls into batches and
 //! submits them through the [`provider`], [`poll`] asks how they are, [`ingest`] brings the answers home,
 //! [`announce`] sees which groups are complete by that, and [`deliver`] sends the webhooks that follow, where [`egress`]
 //! lets them go.
+//! Beside all that the [`inventory`] thinks about which live traffic could wait as well.
 //! Rooms meet only in the database, so a restart is normal work and replicas need no messages.
 
 pub mod announce;
@@ -39,6 +40,7 @@ pub mod hold;
 pub mod http;
 pub mod ingest;
 pub mod intake;
+pub mod inventory;
 pub mod live;
 pub mod metrics;
 pub mod nudge;

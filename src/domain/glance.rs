@@ -6,6 +6,7 @@
 use memchr::memchr2;
 
 use crate::domain::json;
+use crate::domain::record::CallRecord;
 
 /// How many characters of a system prompt are a fact.
 pub const SYSTEM_PREFIX_CHARS: usize = 200;
@@ -44,6 +45,25 @@ impl BodyFacts {
     /// The same with the body's length.
     pub fn with_bytes(self, bytes: u64) -> Self {
         Self { bytes: Some(i64::try_from(bytes).unwrap_or(i64::MAX)), ..self }
+    }
+
+    /// What a record keeps of a body: all of it but the text, of whose system prompt `preview` may be the beginning.
+    pub fn of_record(record: &CallRecord, preview: Option<&str>) -> Self {
+        let length = Self::default().with_bytes(record.request_bytes);
+        // Every call holds a message: of one that seems to hold none the body was not read.
+        if record.messages == 0 {
+            return length;
+        }
+        let prompt = if record.system_hash == 0 { Some("") } else { preview };
+        Self {
+            model: Some(record.model.clone()),
+            stream: Some(record.stream),
+            max_tokens: Some(i64::try_from(record.max_tokens).unwrap_or(i64::MAX)),
+            messages: Some(record.messages.into()),
+            tools: Some(record.tools.into()),
+            system_prefix: prompt.map(|prompt| prompt.chars().take(SYSTEM_PREFIX_CHARS).collect()),
+            ..length
+        }
     }
 
     /// The model that it names.

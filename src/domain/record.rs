@@ -5,7 +5,7 @@ use crate::domain::money::NanoUsd;
 use crate::domain::usage::Tokens;
 
 /// One call as the inventory has it. What is not known is 0, `false` or empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallRecord {
     /// When it arrived.
     pub at: Timestamp,
@@ -66,7 +66,8 @@ pub struct CallRecord {
 }
 
 /// What became of a call that was recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Way {
     /// It was served live.
     #[default]
@@ -77,4 +78,16 @@ pub enum Way {
     Rescued,
     /// It was refused, or came to nothing.
     None,
+}
+
+impl Way {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Batch => "batch",
+            Self::Rescued => "rescued",
+            Self::None => "none",
+        }
+    }
 }

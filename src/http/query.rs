@@ -7,6 +7,7 @@ use http::Uri;
 use crate::domain::deferral::State;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::id::{DeferralId, DeliveryId};
+use crate::domain::units::{DURATION_FORM, parse_duration};
 use crate::http::cursor::Cursor;
 use crate::http::error::ApiError;
 use crate::store::{DeliveryFilter, Filter, PageCursor, Position};
@@ -129,6 +130,22 @@ pub(super) fn none(uri: &Uri) -> Result<(), ApiError> {
         Some((name, _)) => Err(unknown(name, "none")),
         None => Ok(()),
     }
+}
+
+/// How far back to look, and nothing else.
+pub(super) fn since(uri: &Uri) -> Result<Option<Duration>, ApiError> {
+    let mut since = None;
+    for (name, value) in pairs(uri)? {
+        match name.as_str() {
+            "since" => since = Some(parse_duration(&value).ok_or_else(|| not_a_duration(&name))?),
+            _ => return Err(unknown(&name, "since")),
+        }
+    }
+    Ok(since)
+}
+
+fn not_a_duration(name: &str) -> ApiError {
+    ApiError::invalid_query(format!("{name} must be {DURATION_FORM}"))
 }
 
 /// A page size alone.

@@ -60,6 +60,7 @@ impl Asking {
             workload: self.tags.workload.as_deref().unwrap_or_default(),
             now: self.asked_at,
             body,
+            is_record: false,
         };
         self.rules.policy().go_on(&mut self.course, &facts)
     }

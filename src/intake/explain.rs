@@ -64,7 +64,8 @@ pub async fn explain(
     let workload = tags.workload.clone().unwrap_or_default();
     let mut asking = Asking::begin(Arc::clone(&rules), tags, tenant.clone(), now);
     let standing = asking.go_on(headers, CALLS, &facts);
-    let seen = Facts { headers, path: CALLS, tenant: &tenant, workload: &workload, now, body: &facts };
+    let seen =
+        Facts { headers, path: CALLS, tenant: &tenant, workload: &workload, now, body: &facts, is_record: false };
     let asked = asked(&rules, asking.said(), &seen);
     let Standing::Decided(index) = standing else {
         return Ok(Explanation { rules: asked, ..nobody(Decision::Live(None, LiveReason::NoRule), None) });

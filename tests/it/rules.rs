@@ -3,6 +3,7 @@
 mod bodies;
 mod deciding;
 mod explain;
+mod recording;
 mod reload;
 mod unable;
 

@@ -123,7 +123,15 @@ impl Condition {
     fn tried(&self, source: &SourceInfo) -> Vec<Mistake> {
         let (headers, body) = (http::HeaderMap::new(), BodyFacts::default().ended());
         let now = Timestamp::from_millis(0);
-        let facts = Facts { headers: &headers, path: "/v1/messages", tenant: "", workload: "", now, body: &body };
+        let facts = Facts {
+            headers: &headers,
+            path: "/v1/messages",
+            tenant: "",
+            workload: "",
+            now,
+            body: &body,
+            is_record: false,
+        };
         let wanted = wanted(self.reads());
         let known = Known::of(&facts, &wanted, self.patterns());
         let context = context(&known);

@@ -34,6 +34,8 @@ pub struct Facts<'a> {
     pub now: Timestamp,
     /// What was read of its body.
     pub body: &'a BodyFacts,
+    /// Whether it is a record of a call, which keeps no header but `user-agent`.
+    pub is_record: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -114,6 +116,8 @@ fn value<'a>(facts: &Facts<'a>, variable: &Variable) -> Option<Box<dyn Val + 'a>
         Variable::Bytes => count(body.bytes()),
         Variable::Messages => count(body.messages()),
         Variable::Tools => count(body.tools()),
+        Variable::Header(name) if facts.is_record && name != "user-agent" => None,
+        Variable::Headers if facts.is_record => None,
         Variable::Header(name) => text(facts.header(name)),
         Variable::Headers => Some(Box::new(AllHeaders::of(facts))),
         Variable::Path => text(facts.path),

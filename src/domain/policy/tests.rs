@@ -59,7 +59,15 @@ fn body_of(text: &str) -> BodyFacts {
 }
 
 fn facts<'a>(headers: &'a HeaderMap, body: &'a BodyFacts) -> Facts<'a> {
-    Facts { headers, path: "/v1/messages", tenant: "team-reports", workload: "digests", now: NOW, body }
+    Facts {
+        headers,
+        path: "/v1/messages",
+        tenant: "team-reports",
+        workload: "digests",
+        now: NOW,
+        body,
+        is_record: false,
+    }
 }
 
 /// What a condition says of the usual call.
