@@ -43,7 +43,7 @@ pub use groups::Closed;
 pub use lanes::{LaneId, PausedLane};
 pub use migrate::MigrateError;
 pub use noting::{Next, Tried};
-pub use outcomes::{Bill, Member, Settlement, Verdict};
+pub use outcomes::{Member, Settlement, Verdict};
 pub use queue::{Backlog, QueueDepth};
 pub use rescue::{Leave, Rescue};
 pub use settings::{Location, Settings};
