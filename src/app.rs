@@ -29,6 +29,7 @@ use crate::poll::Poll;
 use crate::provider::{ModelKnowledge, Provider};
 use crate::rescue::Rescue;
 use crate::retain::Retain;
+use crate::savings::Savings;
 use crate::secret::Vault;
 use crate::settings::Settings;
 use crate::store::{Departures, Store};
@@ -144,6 +145,7 @@ impl App {
                 departures,
             ),
             store: store.clone(),
+            savings: Savings::new(store.clone(), clock.clone(), prices.clone()),
             clock,
             hold: crew.hold.clone(),
             settled: nudges.settled.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
 /// An instant in whole milliseconds since the Unix epoch; shown as RFC 3339 in UTC.
 ///
@@ -123,13 +123,6 @@ impl Serialize for Day {
     }
 }
 
-impl<'de> Deserialize<'de> for Day {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("a day is not of the form 2026-11-22"))
-    }
-}
-
 /// Tells the time: the machine's, or one that is moved by hand.
 #[derive(Clone, Debug)]
 pub struct Clock(Option<Arc<AtomicI64>>);
@@ -192,7 +185,10 @@ mod tests {
     #[test]
     fn days_and_months_are_those_of_utc() {
         let day = Day::parse("2026-11-22").unwrap();
-        assert_eq!((day.to_string().as_str(), day.start().to_string().as_str()), ("2026-11-22", "2026-11-22T00:00:00.000Z"));
+        assert_eq!(
+            (day.to_string().as_str(), day.start().to_string().as_str()),
+            ("2026-11-22", "2026-11-22T00:00:00.000Z")
+        );
         assert_eq!(Day::of(Timestamp(day.start().0 - 1)), day.plus(-1));
         assert_eq!(Day::of(Timestamp(-1)).to_string(), "1969-12-31");
         let month = |text| Day::of_month(text).map(|(first, next)| (first.to_string(), next.to_string()));

@@ -34,6 +34,21 @@ pub enum EntryKind {
     Late,
 }
 
+impl EntryKind {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Late => "late",
+        }
+    }
+
+    /// Reads the word for it.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Answer, Self::Late].into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
 /// The entry of a deferred call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -115,7 +115,10 @@ mod tests {
             assert_eq!(serde_json::to_string(&NanoUsd(nanos)).unwrap(), text);
             assert_eq!(serde_json::from_str::<NanoUsd>(text).unwrap(), NanoUsd(nanos));
         }
-        assert_eq!(serde_json::from_str::<NanoUsd>("9007199254.740993001").unwrap(), NanoUsd(9_007_199_254_740_993_001));
+        assert_eq!(
+            serde_json::from_str::<NanoUsd>("9007199254.740993001").unwrap(),
+            NanoUsd(9_007_199_254_740_993_001)
+        );
     }
 
     #[test]

@@ -35,7 +35,11 @@ pub struct PriceFault {
 impl fmt::Display for PriceFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { at: (line, column), key, problem } = self;
-        if key.is_empty() { write!(f, "{line}:{column}: {problem}") } else { write!(f, "{line}:{column}: {key}: {problem}") }
+        if key.is_empty() {
+            write!(f, "{line}:{column}: {problem}")
+        } else {
+            write!(f, "{line}:{column}: {key}: {problem}")
+        }
     }
 }
 
@@ -111,7 +115,8 @@ impl Reading<'_> {
 
     /// The tables of a `[[section]]`, each with its place.
     fn sections<'a>(&mut self, name: &str, (value, at): Spanned<'a>) -> Vec<(&'a DeTable<'a>, usize)> {
-        let items = value.as_array().map(|items| items.iter().map(|item| (item.get_ref().as_table(), item.span().start)));
+        let items =
+            value.as_array().map(|items| items.iter().map(|item| (item.get_ref().as_table(), item.span().start)));
         let sections: Option<Vec<_>> = items.and_then(|items| items.map(|(table, at)| Some((table?, at))).collect());
         sections.unwrap_or_else(|| {
             self.fault(at, name, format!("expected sections that begin with [[{name}]]"));
@@ -119,7 +124,12 @@ impl Reading<'_> {
         })
     }
 
-    fn models(&mut self, sections: &[(&DeTable<'_>, usize)], beneath: &HashMap<String, Vec<Row>>, file: &mut PriceFile) {
+    fn models(
+        &mut self,
+        sections: &[(&DeTable<'_>, usize)],
+        beneath: &HashMap<String, Vec<Row>>,
+        file: &mut PriceFile,
+    ) {
         let mut seen = HashSet::new();
         for (section, at) in sections {
             let Some((ids, row)) = self.model(section, *at) else { continue };
@@ -192,7 +202,9 @@ impl Reading<'_> {
             }
         }
         for pattern in models.iter().filter(|pattern| !known(pattern)) {
-            let problem = format!("no model with a price is named \"{pattern}\"; a name may end with * to mean all that begin so");
+            let problem = format!(
+                "no model with a price is named \"{pattern}\"; a name may end with * to mean all that begin so"
+            );
             self.fault(*at, "model", problem);
         }
         self.is_a_time("discount", *at, from_millis, until_millis);
@@ -208,7 +220,9 @@ impl Reading<'_> {
         for (name, model) in table {
             match model.get_ref().as_str() {
                 Some(model) => aliases.push((name.get_ref().to_string(), model.to_owned())),
-                None => self.fault(model.span().start, name.get_ref(), "expected the model that this is another name of"),
+                None => {
+                    self.fault(model.span().start, name.get_ref(), "expected the model that this is another name of")
+                }
             }
         }
         aliases
@@ -216,7 +230,11 @@ impl Reading<'_> {
 
     fn is_a_time(&mut self, key: &str, at: usize, from: i64, until: i64) {
         if from >= until {
-            self.fault(at, key, "`until` is not after `from`, so this never holds; `until` is the first day on which it does not");
+            self.fault(
+                at,
+                key,
+                "`until` is not after `from`, so this never holds; `until` is the first day on which it does not",
+            );
         }
     }
 
@@ -245,7 +263,11 @@ impl Reading<'_> {
     fn percent(&mut self, key: &str, (value, at): Spanned<'_>, range: Range<i128>) -> Option<i128> {
         let percent = integer(value).filter(|percent| range.contains(percent));
         if percent.is_none() {
-            self.fault(at, key, format!("expected a whole number of percent from {} to {}", range.start, range.end - 1));
+            self.fault(
+                at,
+                key,
+                format!("expected a whole number of percent from {} to {}", range.start, range.end - 1),
+            );
         }
         percent
     }
@@ -258,7 +280,11 @@ impl Reading<'_> {
         let off = off.filter(|off| off % HUNDREDTH == 0).map(|off| i128::from(off / HUNDREDTH));
         let left = off.filter(|off| (0..=Discount::NONE_OFF).contains(off)).map(|off| Discount::NONE_OFF - off);
         if left.is_none() {
-            self.fault(at, "percent_off", "expected percent from 0 to 100, such as 15 or \"12.5\", with at most two decimals");
+            self.fault(
+                at,
+                "percent_off",
+                "expected percent from 0 to 100, such as 15 or \"12.5\", with at most two decimals",
+            );
         }
         left
     }

@@ -100,7 +100,8 @@ fn cache_reads_by_model() {
 
 #[test]
 fn a_price_changes_with_its_day_in_utc() {
-    let (table, read) = (PriceTable::built_in().unwrap(), billed("claude-sonnet-5-5", r#"{"cache_read_input_tokens":1000}"#));
+    let (table, read) =
+        (PriceTable::built_in().unwrap(), billed("claude-sonnet-5-5", r#"{"cache_read_input_tokens":1000}"#));
     let cost = |time| BOTH.map(|tier| table.cost(&read, tier, at(time)).unwrap().0);
     assert_eq!(cost("2026-10-06T23:59:59.999Z"), [1_000 * 200, 1_000 * 100]);
     assert_eq!(cost("2026-10-07T00:00:00Z"), [1_000 * 100, 1_000 * 50]);
@@ -122,7 +123,8 @@ fn the_place_costs_where_the_model_has_a_choice() {
 
 #[test]
 fn fast_mode_is_twice_the_price_where_there_is_one() {
-    let usage = |rest: &str| format!(r#"{{"input_tokens":1000,"cache_read_input_tokens":1000,"output_tokens":100,{rest}}}"#);
+    let usage =
+        |rest: &str| format!(r#"{{"input_tokens":1000,"cache_read_input_tokens":1000,"output_tokens":100,{rest}}}"#);
     let plain = 1_000 * 4_000 + 1_000 * 200 + 100 * 20_000; // 0.0062
     costs("claude-opus-5-5", &usage(r#""speed":"standard""#), plain, plain / 2);
     costs("claude-opus-5-5", &usage(r#""speed":"fast""#), 2 * plain, plain);
@@ -189,7 +191,8 @@ fn passes_of_compaction_and_of_advisors_are_billed_by_their_own_model() {
         990_000,
     );
     // An advisor without a price leaves the whole without one.
-    let stranger = r#"{"input_tokens":1,"iterations":[{"type":"advisor_message","model":"claude-nobody","input_tokens":1}]}"#;
+    let stranger =
+        r#"{"input_tokens":1,"iterations":[{"type":"advisor_message","model":"claude-nobody","input_tokens":1}]}"#;
     assert_eq!(on("2026-11-20", "claude-sonnet-5-5", stranger), [None, None]);
 }
 
@@ -310,7 +313,12 @@ fn every_combination_of_model_class_place_speed_and_tier_is_that_of_the_list() {
             r#"{{"input_tokens":{},"output_tokens":{},"cache_read_input_tokens":{},"cache_creation_input_tokens":{},
                 "cache_creation":{{"ephemeral_5m_input_tokens":{},"ephemeral_1h_input_tokens":{}}},
                 "inference_geo":"{}","speed":"{}","server_tool_use":{{"web_search_requests":{}}}}}"#,
-            count(0), count(1), count(4), count(2) + count(3), count(2), count(3),
+            count(0),
+            count(1),
+            count(4),
+            count(2) + count(3),
+            count(2),
+            count(3),
             if us { "us" } else { "global" },
             if fast { "fast" } else { "standard" },
             u8::from(search),

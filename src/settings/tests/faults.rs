@@ -180,7 +180,10 @@ fn a_price_file_is_read_and_its_faults_are_told_at_their_places() {
     );
     std::fs::write(&path, "batch_percent = 40\n").unwrap();
     let prices = load("", &variable).unwrap().settings.prices;
-    assert_eq!((prices.file.as_ref(), &prices.table), (Some(&path), &PriceTable::with_own("batch_percent = 40").unwrap()));
+    assert_eq!(
+        (prices.file.as_ref(), &prices.table),
+        (Some(&path), &PriceTable::with_own("batch_percent = 40").unwrap())
+    );
     std::fs::remove_file(&path).unwrap();
     let gone = faults_of("", &variable);
     assert!(gone.len() == 1 && gone[0].contains("prices.file: ") && gone[0].contains("check the path"), "{gone:?}");

@@ -62,7 +62,10 @@ async fn an_answer_without_a_price_is_still_in_the_ledger(db: Fixture) {
     }
     db.store.settle(batch, &[unpriced], LATER).await.unwrap();
     assert_eq!(db.deferral(1).await.cost, None);
-    assert_eq!(db.raw.count("entry where paid_nanousd is null and live_nanousd is null and uncached_nanousd is null").await, 1);
+    assert_eq!(
+        db.raw.count("entry where paid_nanousd is null and live_nanousd is null and uncached_nanousd is null").await,
+        1
+    );
 }
 
 async fn the_ledger_counts_each_class_of_tokens(db: Fixture) {
