@@ -102,6 +102,7 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/flush", post(admin::flush))
         .route("/api/savings", get(savings::report))
         .route("/api/savings/recompute", post(savings::recompute))
+        .route("/api/savings/reconcile", post(savings::reconcile))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(axum::middleware::from_fn_with_state(admin::Guard::new(settings), admin::guard));

@@ -7,6 +7,7 @@ pub mod html;
 mod markdown;
 mod period;
 mod recompute;
+mod reconcile;
 mod report;
 mod run_rate;
 mod sheet;
@@ -23,6 +24,7 @@ pub use figures::Figures;
 pub use markdown::markdown;
 pub use period::Period;
 pub use recompute::{Amounts, ModelChange, Recomputed};
+pub use reconcile::{Cell, Export, ExportKind, Finding, Pair, Reconciliation, Side};
 pub use report::{Month, Offer, OnTheTable, Report, Row, Unpriced};
 pub use run_rate::RunRate;
 pub use sheet::{Align, Section, Sheet};
@@ -53,6 +55,16 @@ impl Savings {
         let lines = self.store.ledger_lines(period.from, period.until).await?;
         let today = Day::of(self.clock.now());
         Ok((Report::new(period, &lines, None, &self.prices.table(), today), lines))
+    }
+
+    /// Puts the ledger beside an export of the provider's; none of an export without days.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn reconcile(&self, export: &Export) -> Result<Option<Reconciliation>, StoreError> {
+        let Some((from, to)) = export.days() else { return Ok(None) };
+        let lines = self.store.ledger_lines(from, to.plus(1)).await?;
+        Ok(Reconciliation::new(&lines, export, &self.prices.table()))
     }
 
     /// Prices a bite of the entries of a period by the table in force, those behind `after`; or only says what that would

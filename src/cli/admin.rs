@@ -61,6 +61,14 @@ impl Admin {
         Ok(())
     }
 
+    /// Sends a text, and prints the answer as it came.
+    pub(super) async fn post_text(&self, path: &str, text: String) -> anyhow::Result<()> {
+        let kind = [("content-type", "application/octet-stream")];
+        let answer = self.answered(self.client.post(path, &kind, text).await)?;
+        output::say(answer.trim_end_matches('\n'))?;
+        Ok(())
+    }
+
     /// Has something done, and reads the answer.
     pub(super) async fn ask<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let body = self.answered(self.client.post(path, &[], String::new()).await)?;

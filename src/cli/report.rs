@@ -2,6 +2,10 @@
 
 mod recompute;
 
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
 use super::admin::AdminArgs;
 
 /// Which days, and in which form.
@@ -16,6 +20,9 @@ pub(super) struct Args {
     /// What to write
     #[arg(long, value_parser = ["table", "md", "html", "csv", "json"], default_value = "table")]
     format: String,
+    /// Compare with the provider's own export of usage or cost: the Console's CSV, or the Admin API's JSON
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["since", "month", "recompute"])]
+    reconcile: Option<PathBuf>,
     /// Price the ledger again by the prices in force, from the first entry on unless told otherwise
     #[arg(long)]
     recompute: bool,
@@ -36,6 +43,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         return recompute::run(&admin, query, args.dry_run).await;
     }
     let format = if admin.wants_json() { "json" } else { &args.format };
+    if let Some(file) = args.reconcile {
+        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        return admin.post_text(&format!("/api/savings/reconcile?format={format}"), text).await;
+    }
     query.push(format!("format={format}"));
     admin.get_text(&format!("/api/savings?{}", query.join("&"))).await
 }

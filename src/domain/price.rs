@@ -106,6 +106,12 @@ impl PriceTable {
         self.aliases.get(model).map_or(model, String::as_str)
     }
 
+    /// What so many web searches cost.
+    pub fn web_search(&self, searches: u64) -> NanoUsd {
+        let nanos = self.web_search.saturating_mul(searches.into());
+        NanoUsd(i64::try_from(nanos).unwrap_or(i64::MAX))
+    }
+
     /// The models that have prices, in the order of their names.
     pub fn models(&self) -> Vec<&str> {
         let mut models: Vec<&str> = self.built_in.keys().chain(self.own.keys()).map(String::as_str).collect();

@@ -14,8 +14,9 @@ use crate::http::Rooms;
 use crate::http::answer::json as answer;
 use crate::http::deferrals::unavailable;
 use crate::http::error::ApiError;
+use crate::http::messages;
 use crate::http::query::{flag, pairs, unknown};
-use crate::savings::{self, Period, Sheet};
+use crate::savings::{self, Export, Period, Sheet};
 use crate::store::EntryPlace;
 
 /// What a report is written as.
@@ -36,6 +37,9 @@ const FORMATS: [(&str, Format); 5] = [
     ("csv", Format::Csv),
 ];
 
+/// The longest export that is read: years of days by model, workspace and key.
+const EXPORT_MAX: u64 = 64_000_000;
+
 /// `GET /api/savings`
 pub(super) async fn report(State(rooms): State<Rooms>, uri: Uri) -> Result<Response, ApiError> {
     let (mut since, mut month, mut format) = (None, None, Format::Json);
@@ -55,6 +59,31 @@ pub(super) async fn report(State(rooms): State<Rooms>, uri: Uri) -> Result<Respo
         Format::Markdown => written("text/markdown; charset=utf-8", savings::markdown(&Sheet::of(&report))),
         Format::Html => written("text/html; charset=utf-8", savings::html::report(&report)),
         Format::Csv => written("text/csv; charset=utf-8; header=present", savings::csv::csv(&lines)),
+    })
+}
+
+/// `POST /api/savings/reconcile`, with an export of the provider's
+pub(super) async fn reconcile(State(rooms): State<Rooms>, uri: Uri, body: Body) -> Result<Response, ApiError> {
+    let mut format = Format::Json;
+    for (name, value) in pairs(&uri)? {
+        match name.as_str() {
+            "format" => format = read_format(&value)?,
+            _ => return Err(unknown(&name, "format")),
+        }
+    }
+    if format == Format::Csv {
+        return Err(ApiError::invalid_query("a reconciliation is written as json, table, md or html"));
+    }
+    let body = messages::read(body, EXPORT_MAX).await?;
+    let text = std::str::from_utf8(&body).map_err(|_| ApiError::invalid_body("the export is not UTF-8"))?;
+    let export = Export::read(text).map_err(ApiError::invalid_body)?;
+    let found = rooms.savings.reconcile(&export).await.map_err(unavailable)?;
+    let found = found.ok_or_else(|| ApiError::invalid_body("the export has no days"))?;
+    Ok(match format {
+        Format::Table => written("text/plain; charset=utf-8", savings::text(&found.sheet())),
+        Format::Markdown => written("text/markdown; charset=utf-8", savings::markdown(&found.sheet())),
+        Format::Html => written("text/html; charset=utf-8", savings::html::sheet(&found.sheet())),
+        Format::Json | Format::Csv => return answer(StatusCode::OK, &found),
     })
 }
 

@@ -14,9 +14,10 @@ const STYLE: &str = include_str!("html/style.css");
 /// Writes a report, with its charts.
 pub fn report(report: &Report) -> String {
     let dollars = Dollars::for_largest(report.total.uncached.max(report.total.paid));
-    let mut charts = vec![chart::steps(&report.total, dollars)];
-    charts.extend((report.days.len() > 1).then(|| chart::days(&report.days, dollars)));
-    charts.extend((report.workloads.len() > 1).then(|| chart::bars("Workloads", &report.workloads, dollars)));
+    let days = (report.days.len() > 1).then(|| chart::days(&report.days, dollars));
+    let workloads = (report.workloads.len() > 1).then(|| chart::bars("workload", &report.workloads, dollars));
+    let charts: Vec<String> =
+        [Some(chart::steps(&report.total, dollars)), days, workloads].into_iter().flatten().collect();
     page(&Sheet::of(report), &tiles(report, dollars), &charts)
 }
 
@@ -68,7 +69,7 @@ fn section(section: &Section) -> String {
     let mut out = format!("<section>\n<h2>{}</h2>\n", escaped(&section.title));
     for note in &section.notes {
         // Writing to a string does not fail.
-        let _ = writeln!(out, "<p class=\"note\">{}</p>", escaped(note));
+        let _ = writeln!(out, "<p class=\"note\">{}</p>", marked(note));
     }
     let names: Vec<String> = section.columns.iter().map(|(name, _)| name.clone()).collect();
     let _ = writeln!(out, "<div class=\"wide\"><table>\n<thead>{}</thead>\n<tbody>", row("th", &names, section));
@@ -89,6 +90,14 @@ fn row(tag: &str, cells: &[String], section: &Section) -> String {
         format!("<{tag}{class}>{}</{tag}>", escaped(cell))
     });
     format!("<tr>{}</tr>", cells.collect::<String>())
+}
+
+/// Our own words, with what stands between backticks as code.
+fn marked(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    parts
+        .map(|(index, part)| if index % 2 == 0 { escaped(part) } else { format!("<code>{}</code>", escaped(part)) })
+        .collect()
 }
 
 /// A caller's own word stays text.

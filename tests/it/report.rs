@@ -14,6 +14,7 @@ on_both_engines! {
     what_has_no_price_is_counted_and_not_free,
     the_ledger_is_priced_again_where_prices_have_changed,
     every_form_is_served,
+    the_ledger_agrees_with_the_providers_own_books,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -205,4 +206,43 @@ async fn every_form_is_served(engine: Engine) {
     for wrong in [&["report", "--dry-run"][..], &["report", "--since", "a&b"], &["report", "--format", "pdf"]] {
         assert_eq!(output(&mut offpeak(wrong)).await.status.code(), Some(2), "{wrong:?}");
     }
+}
+
+async fn the_ledger_agrees_with_the_providers_own_books(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    for prompt in ["a", "bb", "ccc"] {
+        app.defer(prompt).await;
+    }
+    app.finish().await;
+    let tokens = async |class: &str| -> i64 {
+        match class {
+            "input" => app.storage().count("select cast(sum(input_tokens) as bigint) from entry").await,
+            _ => app.storage().count("select cast(sum(output_tokens) as bigint) from entry").await,
+        }
+    };
+    let (input, output_tokens) = (tokens("input").await, tokens("output").await);
+    let csv = |output_tokens: i64| {
+        format!(
+            "usage_date_utc,model_version,usage_input_tokens_no_cache,usage_output_tokens\n\
+             2026-11-22,claude-haiku-4-5-20251001,{input},{output_tokens}\n"
+        )
+    };
+    let ask = async |export: String, query: &str| -> Answer {
+        app.operator(Method::POST, &format!("/api/savings/reconcile{query}")).body(export).send().await
+    };
+    let agreed = ask(csv(output_tokens), "").await.expect(200).json();
+    assert_eq!((&agreed["type"], &agreed["export"]), (&json!("reconciliation"), &json!("usage")));
+    let cell = &agreed["cells"][0];
+    assert_eq!((&cell["what"], &cell["finding"]["kind"]), (&json!("claude-haiku-4-5"), &json!("agrees")));
+    assert_eq!(cell["ours"]["tokens"], cell["theirs"]["tokens"]);
+
+    let file = app.storage().folder().join("usage.csv");
+    std::fs::write(&file, csv(output_tokens + 5)).unwrap();
+    let admin = format!("http://{}", app.admin());
+    let said = output(&mut offpeak(&["report", "--reconcile", file.to_str().unwrap(), "--admin", &admin])).await;
+    assert!(text(&said.stdout).contains("output +5"), "{}{}", text(&said.stdout), text(&said.stderr));
+    let told = ask("no export".into(), "").await.refused(400, "invalid_request_error", "invalid-body");
+    assert!(told.starts_with("expected the provider's usage or cost export"), "{told}");
+    ask(csv(1), "?format=csv").await.refused(400, "invalid_request_error", "invalid-query");
+    assert!(ask(csv(1), "?format=html").await.expect(200).text().contains("What differs"));
 }

@@ -13,7 +13,7 @@ const WIDTH: i64 = 960;
 
 /// Room for the names of bars, and for their amounts.
 const NAMES: i64 = 230;
-const AMOUNTS: i64 = 130;
+const AMOUNTS: i64 = 190;
 
 /// The height of a bar with its gap, and of the bar alone.
 const BAR: i64 = 30;
@@ -70,7 +70,7 @@ pub(super) fn steps(total: &Figures, dollars: Dollars) -> String {
         );
     }
     let said = format!("{} paid instead of {}", dollars.show(total.paid), dollars.show(total.baseline));
-    figure("From the list price to what was paid", &said, 6 * BAR, &bars, "")
+    figure("From the list price to what was paid, step by step", &said, 6 * BAR, &bars, "")
 }
 
 /// Paid and saved, day by day.
@@ -122,11 +122,11 @@ pub(super) fn days(days: &[Row], dollars: Dollars) -> String {
                 write!(drawn, "<text class=\"day\" x=\"{middle}\" y=\"{}\">{}</text>", DAYS_HEIGHT - 8, escaped(short));
         }
     }
-    figure("Days", "what was paid and saved each day", DAYS_HEIGHT, &drawn, LEGEND)
+    figure("Paid and saved by day", "what was paid and saved each day", DAYS_HEIGHT, &drawn, LEGEND)
 }
 
 /// Paid and saved, name by name.
-pub(super) fn bars(title: &str, rows: &[Row], dollars: Dollars) -> String {
+pub(super) fn bars(what: &str, rows: &[Row], dollars: Dollars) -> String {
     let rows = rows.get(..BARS_MAX).unwrap_or(rows);
     let largest = rows.iter().map(|row| top(&row.figures)).max().unwrap_or_default();
     let room = WIDTH - NAMES - AMOUNTS;
@@ -141,7 +141,7 @@ pub(super) fn bars(title: &str, rows: &[Row], dollars: Dollars) -> String {
             "<text class=\"name\" x=\"{}\" y=\"{}\">{name}</text><g><title>{name}: {} paid, {} saved</title>\
              <rect class=\"paid\" x=\"{NAMES}\" y=\"{y}\" width=\"{paid}\" height=\"{BAR_BODY}\"/>\
              <rect class=\"saved\" x=\"{}\" y=\"{y}\" width=\"{}\" height=\"{BAR_BODY}\"/></g>\
-             <text x=\"{}\" y=\"{}\">{}</text>",
+             <text x=\"{}\" y=\"{}\">{} of {}</text>",
             NAMES - 12,
             y + 15,
             dollars.show(of.paid),
@@ -151,10 +151,11 @@ pub(super) fn bars(title: &str, rows: &[Row], dollars: Dollars) -> String {
             NAMES + all + 8,
             y + 15,
             dollars.show(of.paid),
+            dollars.show(of.baseline),
         );
     }
     let height = BAR * i64::try_from(rows.len()).unwrap_or(0);
-    figure(title, "what was paid and saved, those that cost most first", height, &drawn, LEGEND)
+    figure(&format!("Paid and saved by {what}"), "those that cost most first", height, &drawn, LEGEND)
 }
 
 const LEGEND: &str =
