@@ -147,6 +147,7 @@ impl Store {
 
     /// Ends all connections, after what is under way.
     pub async fn close(&self) {
+        self.end_commits().await;
         self.engine.close().await;
     }
 }
