@@ -23,7 +23,7 @@ use crate::http::threads::{self, Ends};
 use crate::http::{AdminSettings, Gateway, Rooms, admin_routes, listen};
 use crate::ingest::Ingest;
 use crate::intake::Intake;
-use crate::inventory::{Inventory, Parts, Who};
+use crate::inventory::{Assessor, Inventory, Parts, Who};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::poll::Poll;
@@ -153,6 +153,7 @@ impl App {
                 settings.deliver,
                 nudges.settled.deliver.clone(),
             )?,
+            assessor: Assessor::new(store.clone(), clock.clone(), inventory.prices.clone(), settings.inventory.enabled),
             inventory: Inventory::new(inventory, settings.inventory),
             retain: Retain::new(store.clone(), clock.clone(), settings.retain),
         };

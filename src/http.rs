@@ -20,6 +20,7 @@ mod query;
 mod settings;
 mod socket;
 pub mod threads;
+mod workloads;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -98,6 +99,7 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deliveries/{id}", get(deliveries::show))
         .route("/api/deliveries/{id}/replay", post(deliveries::replay))
         .route("/api/batches", get(admin::batches))
+        .route("/api/workloads", get(workloads::list))
         .route("/api/flush", post(admin::flush))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)

@@ -6,11 +6,13 @@
 
 mod answer;
 mod assess;
+mod assessing;
 mod assessment;
 mod budget;
 mod collect;
 mod figures;
 mod fingerprint;
+mod gathering;
 mod keyed;
 mod normal;
 mod observe;
@@ -35,6 +37,7 @@ mod words;
 mod workload;
 
 pub use assess::assess;
+pub use assessing::Assessor;
 pub use assessment::{Assessment, Ineligible, Part, Savings, Signal, SignalKind, Verdict, Veto, VetoKind};
 pub use collect::{Collector, UsageSum};
 pub use figures::dollars;

@@ -18,6 +18,17 @@ pub struct Tokens {
 }
 
 impl Tokens {
+    /// These and others together.
+    pub fn plus(&self, more: &Self) -> Self {
+        Self {
+            input: self.input + more.input,
+            output: self.output + more.output,
+            cache_write_5m: self.cache_write_5m + more.cache_write_5m,
+            cache_write_1h: self.cache_write_1h + more.cache_write_1h,
+            cache_read: self.cache_read + more.cache_read,
+        }
+    }
+
     /// The whole prompt, by which some models' price tiers go.
     pub fn prompt(&self) -> u64 {
         self.input + self.cache_write_5m + self.cache_write_1h + self.cache_read
@@ -81,13 +92,7 @@ impl Billed {
 
     /// The tokens of all passes together, for counting rather than for pricing.
     pub fn tokens(&self) -> Tokens {
-        self.usage.passes.iter().fold(Tokens::default(), |sum, pass| Tokens {
-            input: sum.input + pass.tokens.input,
-            output: sum.output + pass.tokens.output,
-            cache_write_5m: sum.cache_write_5m + pass.tokens.cache_write_5m,
-            cache_write_1h: sum.cache_write_1h + pass.tokens.cache_write_1h,
-            cache_read: sum.cache_read + pass.tokens.cache_read,
-        })
+        self.usage.passes.iter().fold(Tokens::default(), |sum, pass| sum.plus(&pass.tokens))
     }
 }
 
