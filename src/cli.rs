@@ -10,7 +10,6 @@ mod deferrals;
 mod deliveries;
 mod demo;
 mod flush;
-mod inventory;
 mod migrate;
 mod output;
 mod serve;
@@ -48,8 +47,6 @@ enum Command {
     Deliveries(deliveries::Args),
     /// Have a running gateway send what is queued now
     Flush(flush::Args),
-    /// Show what calls, what each workload costs, and what it would save to let it wait
-    Inventory(inventory::Args),
     /// Apply the migrations of the store, and end
     Migrate(migrate::Args),
 }
@@ -89,7 +86,6 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Deferrals(args) => deferrals::run(args).await,
             Command::Deliveries(args) => deliveries::run(args).await,
             Command::Flush(args) => flush::run(args).await,
-            Command::Inventory(args) => inventory::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
         }
     });
