@@ -5,6 +5,7 @@ mod assess;
 mod assessment;
 mod collect;
 mod figures;
+pub mod import;
 mod sample;
 mod sampling;
 mod savings;
