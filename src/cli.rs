@@ -11,6 +11,7 @@ mod deliveries;
 mod demo;
 mod flush;
 mod migrate;
+mod open_files;
 mod output;
 mod serve;
 mod sim;

@@ -17,6 +17,8 @@ pub mod money;
 pub mod price;
 pub mod record;
 pub mod replay;
+pub mod tally;
 pub mod units;
 pub mod usage;
 pub mod wait;
+pub mod workload;

@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::hold::Hold;
 use crate::intake::Intake;
+use crate::inventory::Recorder;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::nudge::{Nudge, Settled};
@@ -57,6 +58,8 @@ pub struct Rooms {
     pub flush: Nudge,
     /// Sends live what is promoted.
     pub rescue: Rescue,
+    /// Watches live calls for the inventory.
+    pub recorder: Recorder,
     /// What the workers say of themselves.
     pub health: Health,
     /// What is counted.

@@ -25,7 +25,9 @@ use crate::hold::{Keepalive, Periods};
 use crate::http::{AdminSettings, GatewaySettings, one_thread_per_core};
 use crate::secret::{KeySource, MasterKey};
 use crate::store::Location;
-use crate::{deliver, egress, flush, hold, ingest, intake, poll, provider, rescue, retain, store, telemetry};
+use crate::{
+    deliver, egress, flush, hold, ingest, intake, inventory, poll, provider, rescue, retain, store, telemetry,
+};
 
 pub use fault::{Fault, Faults, Origin};
 
@@ -84,6 +86,8 @@ pub struct Settings {
     pub deliver: deliver::Settings,
     /// Where webhooks to URLs of callers may go.
     pub egress: egress::Settings,
+    /// What is observed.
+    pub inventory: inventory::Settings,
     /// How long things are kept.
     pub retain: retain::Settings,
     /// What is logged.
@@ -186,6 +190,10 @@ impl Settings {
                 allow_hosts: read.list("webhooks.allow_hosts", HOSTS_FORM, HostPattern::parse),
                 allow_private: read.boolean("webhooks.allow_private"),
             },
+            inventory: inventory::Settings {
+                enabled: read.boolean("inventory.enabled"),
+                prompt_preview: read.integer("inventory.prompt_preview", 0..=10_000) as usize,
+            },
             retain: retain::Settings { retention: read.duration("defer.retention", SECOND..=DURATION_MAX) },
             telemetry: telemetry::Settings {
                 log: read.string("telemetry.log", telemetry::LOG_FORM, telemetry::is_filter),
@@ -263,8 +271,6 @@ fn keepalive(read: &mut Reader<'_>) -> Keepalive {
 
 /// Settings of parts that read nothing of their own yet: a wrong one is told now all the same.
 fn check_what_nobody_reads(read: &mut Reader<'_>) {
-    read.boolean("inventory.enabled");
-    read.integer("inventory.prompt_preview", 0..=10_000);
     read.string("prices.file", "a path, or \"\"", |_| true);
     read.url_or_empty("telemetry.otlp");
     lists::rules(read);

@@ -16,18 +16,23 @@ mod feed;
 mod finish;
 mod gather;
 mod groups;
+mod inventory;
 mod joining;
 mod lanes;
 mod migrate;
 mod noting;
 mod outcomes;
 mod packing;
+mod partitions;
 mod queue;
+mod recording;
+mod records;
 mod rescue;
 mod retain;
 mod settings;
 mod single;
 mod transitions;
+mod workloads;
 
 use std::sync::Arc;
 
@@ -40,13 +45,17 @@ pub use delivering::{ClaimedDelivery, WaitingReceiver};
 pub use departures::{Departures, Presence};
 pub use feed::{FeedLine, FeedPage, Position};
 pub use groups::Closed;
+pub use inventory::{RecordCursor, RecordPage, WorkloadSum};
 pub use lanes::{LaneId, PausedLane};
 pub use migrate::MigrateError;
 pub use noting::{Next, Tried};
 pub use outcomes::{Bill, Member, Settlement, Verdict};
 pub use queue::{Backlog, QueueDepth};
+pub use recording::Unrecorded;
+pub use records::Bundle;
 pub use rescue::{Leave, Rescue};
 pub use settings::{Location, Settings};
+pub use workloads::{KnownWorkload, StoredWorkload, WorkloadFilter};
 
 use crate::secret::Vault;
 use engine::Engine;
@@ -63,6 +72,13 @@ pub enum StoreError {
     /// What is stored is not what was written.
     #[error("a stored value is damaged")]
     Damaged(#[source] Arc<std::io::Error>),
+}
+
+impl StoreError {
+    /// Whether the database was there and did not take what it was given.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unavailable(error) if error.as_database_error().is_some())
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -103,6 +119,7 @@ pub struct Store {
     accepting: Arc<accept::Accepting>,
     gathering: Arc<gather::Gathering>,
     noting: Arc<noting::Noting>,
+    partitions: Arc<partitions::Partitions>,
     /// Keeps other processes off an SQLite file for as long as any clone lives.
     _single: Option<Arc<single::SingleProcess>>,
 }
@@ -128,6 +145,7 @@ impl Store {
             accepting: Arc::default(),
             gathering: Arc::default(),
             noting: Arc::default(),
+            partitions: Arc::default(),
             _single: single,
         })
     }
@@ -145,6 +163,7 @@ impl Store {
 
     /// Ends all connections, after what is under way.
     pub async fn close(&self) {
+        self.end_commits().await;
         self.engine.close().await;
     }
 }

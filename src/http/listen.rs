@@ -3,11 +3,14 @@
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -61,9 +64,10 @@ where
         };
         // Small writes, such as the events of a stream, must not wait for each other. A failure means that the client has gone.
         let _ = stream.set_nodelay(true);
-        let conversation = converse(Arc::clone(&protocols), stream, service_for(peer), drain.clone(), HEAD_READ_LIMIT);
+        let ends = Ends { drain: drain.clone(), cut: cut.clone(), first_request: HEAD_READ_LIMIT };
+        let conversation = converse(Arc::clone(&protocols), stream, service_for(peer), ends);
         // Boxed, since each layer around it takes its size again, and thousands of them may wait.
-        connections.spawn(cut.clone().run_until_cancelled_owned(Box::pin(conversation)));
+        connections.spawn(Box::pin(conversation));
     }
 
     drop(listener);
@@ -74,14 +78,38 @@ where
     }
 }
 
-/// One connection from its first byte to its last.
-async fn converse<S, B>(
-    protocols: Arc<Protocols>,
-    stream: TcpStream,
-    service: S,
+/// What ends a connection beside itself.
+struct Ends {
     drain: CancellationToken,
-    head_read_limit: Duration,
-) where
+    cut: CancellationToken,
+    /// How long it may take until it is asked something.
+    first_request: Duration,
+}
+
+/// One of them, when it is there.
+enum End {
+    Drain,
+    Cut,
+    NothingAsked,
+}
+
+impl Ends {
+    /// Each as it comes. A connection takes many steps, and an end that has not come must cost none of them anything: here
+    /// only what has happened is looked at.
+    fn watch(self) -> FuturesUnordered<BoxFuture<'static, End>> {
+        [
+            self.drain.cancelled_owned().map(|()| End::Drain).boxed(),
+            self.cut.cancelled_owned().map(|()| End::Cut).boxed(),
+            sleep(self.first_request).map(|()| End::NothingAsked).boxed(),
+        ]
+        .into_iter()
+        .collect()
+    }
+}
+
+/// One connection from its first byte to its last.
+async fn converse<S, B>(protocols: Arc<Protocols>, stream: TcpStream, service: S, ends: Ends)
+where
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<BoxError>,
@@ -91,7 +119,7 @@ async fn converse<S, B>(
 {
     let mut socket = Socket::new(stream);
     // Until the protocol is known, nothing in it bounds how long a client may take to show which it speaks.
-    let told = drain.run_until_cancelled(timeout(head_read_limit, socket.speaks_http2()));
+    let told = ends.drain.run_until_cancelled(timeout(ends.first_request, socket.speaks_http2()));
     let Some(Ok(Ok(speaks_http2))) = told.await else { return };
     let asked = Arc::new(AtomicBool::new(false));
     let service = Asked { service, asked: Arc::clone(&asked), interim: socket.interim() };
@@ -99,39 +127,33 @@ async fn converse<S, B>(
     // Boxed, because what was moved still counts in the size of a task, of which there may be thousands.
     if speaks_http2 {
         let connection = Box::pin(protocols.http2.serve_connection(socket, service));
-        attend(connection, &asked, &drain, head_read_limit).await;
+        attend(connection, &asked, ends).await;
     } else {
         let connection = Box::pin(protocols.http1.serve_connection(socket, service));
-        attend(connection, &asked, &drain, head_read_limit).await;
+        attend(connection, &asked, ends).await;
     }
 }
 
-/// Lets a connection go on until it ends, is drained, or has shown that nothing will be asked on it.
-async fn attend<C>(mut connection: Pin<Box<C>>, asked: &AtomicBool, drain: &CancellationToken, first_limit: Duration)
+/// Lets a connection go on until it ends, is drained or cut, or has shown that nothing will be asked on it.
+async fn attend<C>(mut connection: Pin<Box<C>>, asked: &AtomicBool, ends: Ends)
 where
     C: GracefulConnection<Error: Error + 'static>,
 {
-    let mut first_request = pin!(sleep(first_limit));
-    let (mut waiting, mut draining) = (true, false);
+    let mut ends = ends.watch();
     loop {
         tokio::select! {
             // The drain first: an answer that comes with it is to say that the connection ends.
             biased;
-            () = drain.cancelled(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
+            Some(end) = ends.next() => match end {
+                End::Drain => connection.as_mut().graceful_shutdown(),
+                End::NothingAsked if asked.load(Ordering::Relaxed) => {}
+                End::Cut | End::NothingAsked => return,
+            },
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(error = %chain(&error), "a connection broke off");
                 }
                 return;
-            }
-            () = first_request.as_mut(), if waiting => {
-                waiting = false;
-                if !asked.load(Ordering::Relaxed) {
-                    return;
-                }
             }
         }
     }
@@ -192,8 +214,9 @@ mod tests {
             timeout(Duration::from_secs(30), client.read_to_end(&mut heard)).await.unwrap().unwrap();
             String::from_utf8(heard).unwrap()
         };
-        let drain = CancellationToken::new();
-        tokio::join!(client, converse(Arc::new(Protocols::new(LIMIT)), stream, service, drain, LIMIT)).0
+        let (drain, cut) = (CancellationToken::new(), CancellationToken::new());
+        let ends = Ends { drain, cut, first_request: LIMIT };
+        tokio::join!(client, converse(Arc::new(Protocols::new(LIMIT)), stream, service, ends)).0
     }
 
     #[tokio::test]

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use http::request::Parts;
 use http::{HeaderValue, Request};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Either};
@@ -15,7 +14,7 @@ use crate::http::error::{ApiError, DECISION};
 use crate::http::gateway::{Answering, Gateway, GatewayBody};
 use crate::http::held;
 use crate::http::socket::Interim;
-use crate::intake::{Admitted, Refusal, Route, Terms};
+use crate::intake::{Refusal, Route, Terms};
 
 /// A refused body is still read, within these, before it is answered: a client that is cut while it sends may never
 /// see the answer.
@@ -27,7 +26,8 @@ pub(super) fn call(gateway: &Gateway, request: Request<Incoming>) -> Answering {
     let gateway = gateway.clone();
     match gateway.rooms().intake.decide(request.headers()) {
         Ok(Route::Live(reason)) => Box::pin(async move {
-            let answer = gateway.relay(request).await;
+            let tap = gateway.tap(&request);
+            let answer = gateway.relay(request, tap).await;
             decided(&gateway, &Decision::Live(reason));
             showing(answer, &Decision::Live(reason))
         }),
@@ -43,8 +43,14 @@ fn defer(gateway: Gateway, terms: Terms, request: Request<Incoming>) -> Answerin
     let (head, body) = request.into_parts();
     let interim = Interim::of(&head);
     // In a box of its own, since admitting takes far more room than waiting, and is soon done.
-    let (door, beside) = (gateway.clone(), gateway.beside().clone());
-    let admission = Box::pin(async move { beside.run(admit(door, terms, head, body)).await });
+    let door = gateway.clone();
+    let admission = Box::pin(async move {
+        // Read here, since a body that is fetched from another thread wakes both for each piece.
+        let body = read(body, door.rooms().intake.max_body()).await?;
+        let intake = door.rooms().intake.clone();
+        let admit = async move { intake.admit(terms, &head.headers, body).await.map_err(ApiError::from) };
+        door.beside().run(admit).await
+    });
     // The wait is here, where the connection is: interim answers need that.
     Box::pin(async move {
         match admission.await {
@@ -57,12 +63,6 @@ fn defer(gateway: Gateway, terms: Terms, request: Request<Incoming>) -> Answerin
             Err(error) => refused(&gateway, error),
         }
     })
-}
-
-async fn admit(gateway: Gateway, terms: Terms, head: Parts, body: Incoming) -> Result<Admitted, ApiError> {
-    let intake = &gateway.rooms().intake;
-    let body = read(body, intake.max_body()).await?;
-    intake.admit(terms, &head.headers, body).await.map_err(ApiError::from)
 }
 
 fn refused(gateway: &Gateway, error: ApiError) -> Response<GatewayBody> {

@@ -119,6 +119,10 @@ impl AsyncRead for Socket {
             let _ = self.stream.try_read_buf(&mut (&mut *into).limit(READ_MAX));
             return Poll::Ready(Ok(()));
         }
+        // It learns from a short read that there is no more, where the other way takes a failed one to learn it.
+        if into.remaining() <= READ_MAX {
+            return Pin::new(&mut self.stream).poll_read(cx, into);
+        }
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
             match self.stream.try_read_buf(&mut (&mut *into).limit(READ_MAX)) {

@@ -14,6 +14,9 @@ const REFERENCE_MAX: usize = 256;
 const IDEMPOTENCY_KEY_MAX: usize = 255;
 const CALLBACK_MAX: usize = 2_048;
 
+/// What each of them begins with.
+const OWN: &str = "x-defer";
+
 /// Every header that a caller may send us.
 const KNOWN: [&str; 6] =
     ["x-defer", "x-defer-wait", "x-defer-callback", "x-defer-workload", "x-defer-ref", "x-defer-group"];
@@ -57,6 +60,10 @@ impl Tags {
     /// If one does not parse, or stands twice. A header of our family that we do not know is refused where the call
     /// asks to be deferred, since it would promise something that we do not do.
     pub fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
+        // Nearly all calls carry none, and looking for each by its name is most of what deciding takes.
+        if !headers.keys().any(|name| name.as_str().starts_with(OWN)) {
+            return Ok(Self::default());
+        }
         let defer = one(headers, "x-defer")?.map(parse_defer).transpose()?;
         let asks = matches!(defer, Some(Defer::Batch | Defer::Within(_) | Defer::By(_)));
         if asks {
@@ -99,7 +106,7 @@ fn parse_wait(text: &str) -> Result<Wait, Refusal> {
 }
 
 fn refuse_unknown(headers: &HeaderMap) -> Result<(), Refusal> {
-    let ours = |name: &&str| name.starts_with("x-defer");
+    let ours = |name: &&str| name.starts_with(OWN);
     match headers.keys().map(http::HeaderName::as_str).filter(ours).find(|name| !KNOWN.contains(name)) {
         Some(unknown) => Err(invalid(unknown, &format!("no such header; there are {}", KNOWN.join(", ")))),
         None => Ok(()),

@@ -9,6 +9,7 @@ mod fault;
 mod framing;
 mod head;
 mod lines;
+mod names;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
@@ -19,6 +20,7 @@ use lines::Lines;
 pub use fault::Fault;
 pub use framing::Framing;
 pub use head::{HEAD_MAX, HEADERS_MAX, Head};
+pub use names::Names;
 
 /// The most interim answers before the real one: a server sends one or two, and each prolongs our reading.
 pub const INTERIMS_MAX: usize = 16;
@@ -41,6 +43,7 @@ pub struct Reader {
     state: State,
     interims: usize,
     stays_open: bool,
+    names: Names,
 }
 
 #[derive(Debug)]
@@ -57,7 +60,17 @@ enum State {
 impl Reader {
     /// A reader of the answer to a request with this method.
     pub fn new(asked: Method) -> Self {
-        Self { asked, state: State::Head(Lines::default()), interims: 0, stays_open: false }
+        Self::knowing(asked, Names::default())
+    }
+
+    /// The same for a connection on which these names have been read.
+    pub fn knowing(asked: Method, names: Names) -> Self {
+        Self { asked, state: State::Head(Lines::default()), interims: 0, stays_open: false, names }
+    }
+
+    /// The names that were read, for the next reader on this connection.
+    pub fn into_names(self) -> Names {
+        self.names
     }
 
     /// What can be read next; `None` if more has to arrive, or if the answer is complete.
@@ -103,7 +116,7 @@ impl Reader {
                 State::Head(lines) => {
                     head::expect(arrived)?;
                     let Some(end) = lines.end(arrived, HEAD_MAX)? else { return Ok(None) };
-                    let head = Head::parse(&arrived.split_to(end).freeze())?;
+                    let head = Head::parse(&arrived.split_to(end).freeze(), &mut self.names)?;
                     if !head.status.is_informational() {
                         return self.begin(head).map(|head| Some(Event::Head(head)));
                     }

@@ -24,7 +24,8 @@ pub(super) fn prepare(headers: &mut HeaderMap, body: &impl Body) -> Length {
     }
     match exact.or_else(|| headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()) {
         Some(length) => {
-            if length > 0 || headers.contains_key(CONTENT_LENGTH) {
+            let is_due = length > 0 || headers.contains_key(CONTENT_LENGTH);
+            if is_due && !says_plainly(headers, length) {
                 headers.insert(CONTENT_LENGTH, length.into());
             }
             Length::Counted(length)
@@ -35,6 +36,15 @@ pub(super) fn prepare(headers: &mut HeaderMap, body: &impl Body) -> Length {
             Length::Open(headers::announced_trailers(headers))
         }
     }
+}
+
+/// Whether a length stands there once, in the one way that no two readers understand differently.
+fn says_plainly(headers: &HeaderMap, length: u64) -> bool {
+    let mut values = headers.get_all(CONTENT_LENGTH).iter();
+    let (first, second) = (values.next(), values.next());
+    let is_plain = |text: &str| text == "0" || text.starts_with(|first: char| matches!(first, '1'..='9'));
+    let text = first.and_then(|value| value.to_str().ok()).filter(|text| is_plain(text));
+    second.is_none() && text.and_then(|text| text.parse().ok()) == Some(length)
 }
 
 /// The head with its empty line. `before` stands in front of the path that was asked for, which is kept verbatim.
@@ -119,6 +129,9 @@ mod tests {
         assert_eq!(prepared(&[("transfer-encoding", "chunked")], &empty), counted(0, ""));
         assert_eq!(prepared(&[], &full), counted(5, "content-length: 5"));
         assert_eq!(prepared(&[("content-length", "7")], &full), counted(5, "content-length: 5"));
+        assert_eq!(prepared(&[("content-length", "5")], &full), counted(5, "content-length: 5"));
+        assert_eq!(prepared(&[("content-length", "05")], &full), counted(5, "content-length: 5"));
+        assert_eq!(prepared(&[("content-length", "+7")], &open), counted(7, "content-length: 7"));
         assert_eq!(prepared(&[("content-length", "7")], &open), counted(7, "content-length: 7"));
         let chunked =
             (Length::Open(vec!["x-sum".parse().unwrap()]), "trailer: x-sum, transfer-encoding: chunked".to_owned());

@@ -122,6 +122,7 @@ fn nothing_given_means_the_defaults() {
         rescue: rescue::Settings { on_deadline: OnDeadline::Live, lead: seconds(900), lease: seconds(30) },
         deliver: deliver::Settings { keys: Vec::new(), receivers: Vec::new(), lease: seconds(30) },
         egress: egress::Settings { allow_hosts: Vec::new(), allow_private: false },
+        inventory: inventory::Settings { enabled: true, prompt_preview: 80 },
         retain: retain::Settings { retention: seconds(30 * 86_400) },
         telemetry: telemetry::Settings { log: "info".into() },
     };
@@ -179,6 +180,7 @@ fn what_a_file_sets_arrives_where_it_steers() {
             allow_hosts: ["hooks.internal", "*.example"].map(|text| HostPattern::parse(text).unwrap()).into(),
             allow_private: true,
         },
+        inventory: inventory::Settings { enabled: false, prompt_preview: 0 },
         retain: retain::Settings { retention: seconds(7 * 86_400) },
         telemetry: telemetry::Settings { log: "info,offpeak=debug".into() },
     };

@@ -1,10 +1,11 @@
 //! Accepting: calls become durable together. Whoever comes first commits for all who wait, without lingering.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::{PgConnection, SqliteConnection};
 use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Timestamp;
 use crate::crash;
@@ -48,6 +49,8 @@ pub struct NewDeferral {
     pub group: Option<String>,
     /// Where its webhook goes.
     pub callback: Option<Callback>,
+    /// What called: its `user-agent`.
+    pub client: Option<String>,
     /// The same key from the same tenant gives the same deferral.
     pub idempotency_key: Option<String>,
     /// Whether the client says that it has sent this call before.
@@ -87,17 +90,23 @@ impl Store {
         let lane = LaneId::of(&new.lane, &self.vault);
         self.touch_lane(lane, &new.lane, new.accepted_at).await?;
         let payload = self.pack_item(&new).await?;
-        let (done, mut result) = oneshot::channel();
-        self.accepting.push(Waiting { row: Row { new, lane, payload }, done });
-
-        // Whoever gets the turn commits for everybody who waits; who is done by then leaves without a turn.
-        loop {
-            tokio::select! {
-                biased;
-                outcome = &mut result => return outcome.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed.into())),
-                _turn = self.accepting.turn.lock() => self.commit(self.accepting.take_bite()).await,
-            }
+        let (done, result) = oneshot::channel();
+        if let Some(mut turn) = Accepting::push(&self.accepting, Waiting { row: Row { new, lane, payload }, done }) {
+            // In a task of its own: it commits for others too, who must not lose it when this caller leaves.
+            let store = self.clone();
+            self.accepting.commits.spawn(async move {
+                while let Some(bite) = turn.take_bite() {
+                    store.commit(bite).await;
+                }
+            });
         }
+        result.await.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed.into()))
+    }
+
+    /// Waits for commits under way.
+    pub(super) async fn end_commits(&self) {
+        self.accepting.commits.close();
+        self.accepting.commits.wait().await;
     }
 
     async fn pack_item(&self, new: &NewDeferral) -> Result<Packed, StoreError> {
@@ -179,8 +188,9 @@ impl Insert for SqliteConnection {
             let new = &row.new;
             let done = sqlx::query(
                 "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
-                     idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url)
-                 values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14)
+                     idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
+                     client)
+                 values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14, $15)
                  on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing",
             )
             .bind(new.id)
@@ -197,6 +207,7 @@ impl Insert for SqliteConnection {
             .bind(new.deadline)
             .bind(new.callback.as_ref().map(|callback| &callback.receiver))
             .bind(row.callback_url())
+            .bind(&new.client)
             .execute(&mut *self)
             .await?;
             if done.rows_affected() == 1 {
@@ -213,40 +224,56 @@ impl Insert for SqliteConnection {
     }
 }
 
+macro_rules! insert_text {
+    ($conflict:literal) => {
+        concat!(
+            "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
+                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
+                 client)
+             select id, tenant, lane_id, 'queued', model, workload, reference, group_name,
+                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, accepted_at, receiver, callback_url,
+                 client
+             from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                 $9::bytea[], $10::integer[], $11::timestamptz[], $12::timestamptz[],
+                 $13::text[], $14::text[], $15::text[])
+                 as new (id, tenant, lane_id, model, workload, reference, group_name, idempotency_key, body_hash,
+                     body_bytes, accepted_at, deadline_at, receiver, callback_url, client) ",
+            $conflict,
+            " returning id"
+        )
+    };
+}
+
+const INSERT: &str = insert_text!("");
+const INSERT_WHERE_FREE: &str =
+    insert_text!("on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing");
+
 impl Insert for PgConnection {
     async fn insert(&mut self, rows: &[&Row]) -> Result<HashSet<DeferralId>, sqlx::Error> {
         fn column<'a, T>(rows: &[&'a Row], value: impl Fn(&'a Row) -> T) -> Vec<T> {
             rows.iter().map(|row| value(row)).collect()
         }
-        let ids: Vec<DeferralId> = sqlx::query_scalar(
-            "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
-                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url)
-             select id, tenant, lane_id, 'queued', model, workload, reference, group_name,
-                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, accepted_at, receiver, callback_url
-             from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                 $9::bytea[], $10::integer[], $11::timestamptz[], $12::timestamptz[],
-                 $13::text[], $14::text[])
-                 as new (id, tenant, lane_id, model, workload, reference, group_name, idempotency_key, body_hash,
-                     body_bytes, accepted_at, deadline_at, receiver, callback_url)
-             on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
-             returning id",
-        )
-        .bind(column(rows, |row| row.new.id))
-        .bind(column(rows, |row| row.new.lane.tenant.as_str()))
-        .bind(column(rows, |row| row.lane.0))
-        .bind(column(rows, |row| row.new.item.model.as_str()))
-        .bind(column(rows, |row| row.new.workload.as_deref()))
-        .bind(column(rows, |row| row.new.reference.as_deref()))
-        .bind(column(rows, |row| row.new.group.as_deref()))
-        .bind(column(rows, |row| row.new.idempotency_key.as_deref()))
-        .bind(column(rows, |row| row.new.item.hash.as_slice()))
-        .bind(column(rows, Row::body_bytes))
-        .bind(column(rows, |row| row.new.accepted_at))
-        .bind(column(rows, |row| row.new.deadline))
-        .bind(column(rows, |row| row.new.callback.as_ref().map(|callback| callback.receiver.as_str())))
-        .bind(column(rows, Row::callback_url))
-        .fetch_all(&mut *self)
-        .await?;
+        // A row that may meet another is written twice, in effect: so only where there are keys.
+        let has_keys = rows.iter().any(|row| row.new.idempotency_key.is_some());
+        let statement = if has_keys { INSERT_WHERE_FREE } else { INSERT };
+        let ids: Vec<DeferralId> = sqlx::query_scalar(statement)
+            .bind(column(rows, |row| row.new.id))
+            .bind(column(rows, |row| row.new.lane.tenant.as_str()))
+            .bind(column(rows, |row| row.lane.0))
+            .bind(column(rows, |row| row.new.item.model.as_str()))
+            .bind(column(rows, |row| row.new.workload.as_deref()))
+            .bind(column(rows, |row| row.new.reference.as_deref()))
+            .bind(column(rows, |row| row.new.group.as_deref()))
+            .bind(column(rows, |row| row.new.idempotency_key.as_deref()))
+            .bind(column(rows, |row| row.new.item.hash.as_slice()))
+            .bind(column(rows, Row::body_bytes))
+            .bind(column(rows, |row| row.new.accepted_at))
+            .bind(column(rows, |row| row.new.deadline))
+            .bind(column(rows, |row| row.new.callback.as_ref().map(|callback| callback.receiver.as_str())))
+            .bind(column(rows, Row::callback_url))
+            .bind(column(rows, |row| row.new.client.as_deref()))
+            .fetch_all(&mut *self)
+            .await?;
         let inserted: HashSet<DeferralId> = ids.into_iter().collect();
         let fresh: Vec<&Row> = rows.iter().copied().filter(|row| inserted.contains(&row.new.id)).collect();
         sqlx::query(
@@ -290,28 +317,63 @@ struct Waiting {
     done: oneshot::Sender<Result<Accepted, StoreError>>,
 }
 
-/// What accepting keeps in memory: who waits, whose turn it is, and which lanes need no touch.
+/// What accepting keeps in memory: who waits, the commits under way, and which lanes need no touch.
 #[derive(Debug, Default)]
 pub(super) struct Accepting {
-    waiting: Mutex<VecDeque<Waiting>>,
-    turn: tokio::sync::Mutex<()>,
+    queue: Mutex<Queue>,
+    commits: TaskTracker,
     lanes: Mutex<HashMap<LaneId, Timestamp>>,
 }
 
-impl Accepting {
-    fn push(&self, waiting: Waiting) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(waiting);
-    }
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// Whether somebody has the turn, who takes everybody along that comes meanwhile.
+    is_taken: bool,
+}
 
-    fn take_bite(&self) -> Vec<Waiting> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+/// The turn to commit, for all that wait until nobody does. One at a time has it.
+struct Turn {
+    accepting: Arc<Accepting>,
+    is_over: bool,
+}
+
+impl Turn {
+    /// Those who are next; with the last of them the turn ends.
+    fn take_bite(&mut self) -> Option<Vec<Waiting>> {
+        let mut queue = self.accepting.queue();
         let mut bytes = 0;
         let fits = |each: &&Waiting| {
             bytes += each.row.payload.body.len();
             bytes <= COMMIT_BYTES_MAX
         };
-        let rows = waiting.iter().take(COMMIT_ROWS_MAX).take_while(fits).count().max(1).min(waiting.len());
-        waiting.drain(..rows).collect()
+        let rows = queue.waiting.iter().take(COMMIT_ROWS_MAX).take_while(fits).count().max(1).min(queue.waiting.len());
+        queue.is_taken = rows > 0;
+        self.is_over = rows == 0;
+        (rows > 0).then(|| queue.waiting.drain(..rows).collect())
+    }
+}
+
+impl Drop for Turn {
+    /// A turn that broke off leaves nobody waiting for it: they learn that their calls are not durable.
+    fn drop(&mut self) {
+        if !self.is_over {
+            *self.accepting.queue() = Queue::default();
+        }
+    }
+}
+
+impl Accepting {
+    /// Joins those who wait; the turn goes to whoever finds that nobody has it.
+    fn push(this: &Arc<Self>, waiting: Waiting) -> Option<Turn> {
+        let mut queue = this.queue();
+        queue.waiting.push_back(waiting);
+        let was_taken = std::mem::replace(&mut queue.is_taken, true);
+        (!was_taken).then(|| Turn { accepting: Arc::clone(this), is_over: false })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lane_is_fresh(&self, lane: LaneId, now: Timestamp) -> bool {

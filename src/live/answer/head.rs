@@ -4,11 +4,11 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use httparse::ParserConfig;
 use hyper::ext::ReasonPhrase;
 
-use super::{Fault, Framing};
+use super::{Fault, Framing, Names};
 
 /// The longest head of an answer: the provider's are below 4 KiB, and other servers refuse to send half of this.
 pub const HEAD_MAX: usize = 64 * 1024;
@@ -41,13 +41,13 @@ pub(super) fn expect(arrived: &[u8]) -> Result<(), Fault> {
 
 impl Head {
     /// Reads what ends in an empty line.
-    pub(super) fn parse(block: &Bytes) -> Result<Self, Fault> {
+    pub(super) fn parse(block: &Bytes, names: &mut Names) -> Result<Self, Fault> {
         let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         let mut parsed = httparse::Response::new(&mut []);
         ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, block, &mut slots).map_err(fault)?;
         let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Fault::Head)?;
         let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-        Ok(Self { status, reason: reason(block, status), headers: collect(block, parsed.headers)?, version })
+        Ok(Self { status, reason: reason(block, status), headers: collect(block, parsed.headers, names)?, version })
     }
 
     /// How the end of the body is found.
@@ -71,10 +71,10 @@ impl Head {
 }
 
 /// The headers, or trailers, whose bytes stay where they are in `block`.
-pub(super) fn collect(block: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
+pub(super) fn collect(block: &Bytes, parsed: &[httparse::Header<'_>], names: &mut Names) -> Result<HeaderMap, Fault> {
     let mut headers = HeaderMap::with_capacity(parsed.len());
-    for header in parsed {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Fault::Head)?;
+    for (place, header) in parsed.iter().enumerate() {
+        let name = names.read(place, header.name.as_bytes()).map_err(|_| Fault::Head)?;
         let value = HeaderValue::from_maybe_shared(block.slice_ref(header.value)).map_err(|_| Fault::Head)?;
         headers.append(name, value);
     }

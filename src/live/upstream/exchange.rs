@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -35,8 +36,8 @@ pub(in crate::live) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(connection: Connection, sending: Sending, idle: Arc<Idle>, leftovers: TaskTracker) -> Self {
-        let reader = Reader::new(sending.method().clone());
+    pub(super) fn new(mut connection: Connection, sending: Sending, idle: Arc<Idle>, leftovers: TaskTracker) -> Self {
+        let reader = Reader::knowing(sending.method().clone(), mem::take(&mut connection.names));
         Self { connection, sending, reader, read_size: READ_MIN, has_answered: false, refused: None, idle, leftovers }
     }
 
@@ -86,6 +87,7 @@ impl Exchange {
             if self.read_size > READ_MIN {
                 self.connection.arrived = BytesMut::new();
             }
+            self.connection.names = self.reader.into_names();
             self.idle.keep(self.connection);
         } else if let Some(rest) = self.sending.take_rest() {
             self.leftovers.spawn(discard(rest));

@@ -258,7 +258,9 @@ impl Story {
             Promoted => {
                 until("the batch is uncertain", async || {
                     let sent = stage.storage.count("select count(*) from batch where state = 'uncertain'").await;
-                    (sent == 1).then_some(())
+                    // It is that before it is sent: it must have met what is in store for it, and not leave that to the next.
+                    let heard = stage.simulator.books().to(Endpoint::BatchCreate).count();
+                    (sent == 1 && heard == 1).then_some(())
                 })
                 .await;
                 "promote"
