@@ -56,7 +56,7 @@ pub(super) fn rounded(amount: NanoUsd) -> NanoUsd {
 }
 
 /// Dollars with up to nine decimals. What one deferral costs is far below where a float would lose one of them.
-fn nanos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NanoUsd, D::Error> {
+pub(super) fn nanos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NanoUsd, D::Error> {
     let dollars = f64::deserialize(deserializer)?;
     Ok(NanoUsd((dollars * 1e9).round() as i64))
 }
