@@ -170,6 +170,7 @@ impl App {
             flush: nudges.flush.clone(),
             rescue: crew.rescue.clone(),
             recorder: crew.inventory.recorder(),
+            assessor: crew.assessor.clone(),
             health: health.clone(),
             metrics,
             admin_token: settings.admin.token.clone(),

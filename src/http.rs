@@ -30,7 +30,7 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::hold::Hold;
 use crate::intake::Intake;
-use crate::inventory::Recorder;
+use crate::inventory::{Assessor, Recorder};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::nudge::{Nudge, Settled};
@@ -63,6 +63,8 @@ pub struct Rooms {
     pub rescue: Rescue,
     /// Watches live calls for the inventory.
     pub recorder: Recorder,
+    /// Thinks about what was recorded.
+    pub assessor: Assessor,
     /// Reports on what was saved.
     pub savings: Savings,
     /// What the workers say of themselves.

@@ -109,18 +109,21 @@ pub(super) struct WorkloadsQuery {
     pub(super) tenant: Option<String>,
     pub(super) after: Option<WorkloadId>,
     pub(super) limit: u32,
+    /// Whether rules are to be suggested.
+    pub(super) suggest: bool,
 }
 
 impl WorkloadsQuery {
     pub(super) fn read(uri: &Uri) -> Result<Self, ApiError> {
-        let mut query = Self { since: SINCE_DEFAULT, tenant: None, after: None, limit: LIMIT_DEFAULT };
+        let mut query = Self { since: SINCE_DEFAULT, tenant: None, after: None, limit: LIMIT_DEFAULT, suggest: false };
         for (name, value) in pairs(uri)? {
             match name.as_str() {
+                "suggest" => query.suggest = flag(&name, &value)?,
                 "since" => query.since = duration(&name, &value)?,
                 "tenant" => query.tenant = Some(value),
                 "limit" => query.limit = number(&name, &value, 1, LIMIT_MAX.into())?.try_into().unwrap_or(LIMIT_MAX),
                 "after_id" => query.after = Some(workload_id(&name, &value)?),
-                _ => return Err(unknown(&name, "since, tenant, limit and after_id")),
+                _ => return Err(unknown(&name, "since, tenant, limit, after_id and suggest")),
             }
         }
         Ok(query)
@@ -302,10 +305,15 @@ mod tests {
     fn workloads_are_asked_for_likewise() {
         let read = |query: &str| WorkloadsQuery::read(&format!("/api/workloads?{query}").parse().unwrap()).ok();
         let week = Duration::from_hours(7 * 24);
-        assert_eq!(read(""), Some(WorkloadsQuery { since: week, tenant: None, after: None, limit: 20 }));
-        let query = read("since=30d&tenant=team&limit=5&after_id=wkl_00000000000000ff").unwrap();
+        assert_eq!(
+            read(""),
+            Some(WorkloadsQuery { since: week, tenant: None, after: None, limit: 20, suggest: false })
+        );
+        let query = read("since=30d&tenant=team&limit=5&suggest=1&after_id=wkl_00000000000000ff").unwrap();
         assert_eq!((query.since, query.after), (Duration::from_hours(30 * 24), Some(WorkloadId(255))));
-        for wrong in ["since=week", "since=0", "limit=0", "after_id=dfr_1", "workload=x", "since=1d&since=2d"] {
+        for wrong in
+            ["since=week", "since=0", "suggest=yes", "limit=0", "after_id=dfr_1", "workload=x", "since=1d&since=2d"]
+        {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

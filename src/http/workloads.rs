@@ -15,11 +15,15 @@ use crate::http::answer::json as answer;
 use crate::http::deferrals::unavailable;
 use crate::http::error::ApiError;
 use crate::http::query::WorkloadsQuery;
+use crate::inventory::suggest;
 use crate::store::{StoredWorkload, WorkloadFilter, WorkloadSum};
+
+/// Workloads that rules are suggested for: each is looked at once more, which takes some ten milliseconds.
+const SUGGESTED_MAX: usize = 100;
 
 /// `GET /api/workloads`
 pub(super) async fn list(State(rooms): State<Rooms>, uri: Uri) -> Result<Response, ApiError> {
-    let WorkloadsQuery { since, tenant, after, limit } = WorkloadsQuery::read(&uri)?;
+    let WorkloadsQuery { since, tenant, after, limit, suggest: with_rules } = WorkloadsQuery::read(&uri)?;
     let since = rooms.clock.now().minus(since);
     let filter = WorkloadFilter { tenant, since, after };
     let mut found = rooms.store.workloads(&filter, limit + 1).await.map_err(unavailable)?;
@@ -37,8 +41,31 @@ pub(super) async fn list(State(rooms): State<Rooms>, uri: Uri) -> Result<Respons
         found.iter().map(|workload| view(workload, by_workload.get(&workload.id).unwrap_or(&none))).collect();
     let id = |id: Option<&WorkloadId>| id.map(ToString::to_string);
     let (first_id, last_id) = (id(ids.first()), id(ids.last()));
-    let page = json!({"since": since, "data": data, "has_more": has_more, "first_id": first_id, "last_id": last_id});
+    let rules = if with_rules { Some(rules(&rooms, &found).await?) } else { None };
+    let page = json!({
+        "since": since,
+        "data": data,
+        "has_more": has_more,
+        "first_id": first_id,
+        "last_id": last_id,
+        "rules": rules,
+    });
     answer(StatusCode::OK, &page)
+}
+
+/// Rules for those workloads that may wait, as far as is known.
+async fn rules(rooms: &Rooms, found: &[StoredWorkload]) -> Result<String, ApiError> {
+    let may_wait = |workload: &&StoredWorkload| {
+        let thought = assessment(workload);
+        thought.is_some_and(|thought| thought["verdict"] != "keep_live")
+    };
+    let some: Vec<&StoredWorkload> = found.iter().filter(may_wait).take(SUGGESTED_MAX).collect();
+    Ok(suggest(&rooms.assessor.assess(&some).await.map_err(unavailable)?))
+}
+
+/// What was thought of a workload, as it was written: JSON of our own.
+fn assessment(workload: &StoredWorkload) -> Option<Value> {
+    workload.assessment.as_deref().and_then(|text| serde_json::from_str(text).ok())
 }
 
 fn view(workload: &StoredWorkload, parts: &[WorkloadSum]) -> Value {
@@ -59,6 +86,7 @@ fn view(workload: &StoredWorkload, parts: &[WorkloadSum]) -> Value {
     json!({
         "type": "workload",
         "id": workload.id.to_string(),
+        "workload": workload.name,
         "name": is_named.then_some(&workload.name),
         "kind": workload.kind.as_str(),
         "tenant": workload.tenant,
@@ -86,6 +114,6 @@ fn view(workload: &StoredWorkload, parts: &[WorkloadSum]) -> Value {
         "bytes": {"request": all.request_bytes, "answer": all.answer_bytes},
         "cost": {"currency": "USD", "paid": NanoUsd(all.paid_nanousd), "live_price": NanoUsd(all.live_nanousd)},
         "score": workload.score,
-        "assessment": workload.assessment.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
+        "assessment": assessment(workload),
     })
 }

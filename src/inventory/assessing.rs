@@ -1,14 +1,14 @@
 //! Assessing: what the inventory thinks of a workload is thought again as its calls go on, a few workloads at a time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::domain::price::PriceTable;
+use crate::domain::price::Prices;
 use crate::inventory::assess::assess;
+use crate::inventory::assessment::Assessment;
 use crate::inventory::gathering::gather;
-use crate::inventory::workload::Window;
-use crate::store::{Store, StoreError};
+use crate::inventory::workload::{Window, Workload};
+use crate::store::{Store, StoreError, StoredWorkload};
 
 /// The time that is looked at.
 const WINDOW: Duration = Duration::from_hours(30 * 24);
@@ -27,13 +27,13 @@ const AGAIN_AFTER: Duration = Duration::from_secs(60);
 pub struct Assessor {
     store: Store,
     clock: Clock,
-    prices: Arc<PriceTable>,
+    prices: Prices,
     is_on: bool,
 }
 
 impl Assessor {
     /// All that assessing needs.
-    pub fn new(store: Store, clock: Clock, prices: Arc<PriceTable>, is_on: bool) -> Self {
+    pub fn new(store: Store, clock: Clock, prices: Prices, is_on: bool) -> Self {
         Self { store, clock, prices, is_on }
     }
 
@@ -47,17 +47,32 @@ impl Assessor {
         }
         let now = self.clock.now();
         let due = self.store.workloads_to_assess(now.minus(AGAIN_AFTER), AT_ONCE).await?;
-        if due.is_empty() {
-            return Ok(false);
-        }
-        let window = window(self.store.first_hour().await?, now);
-        for stored in due {
-            let workload = gather(&self.store, &stored, window).await?;
-            let assessment = assess(&workload, &self.prices, now);
-            let Ok(text) = serde_json::to_string(&assessment) else { continue };
+        let due: Vec<&StoredWorkload> = due.iter().collect();
+        let assessed = self.assess(&due).await?;
+        for (stored, (_, assessment)) in due.iter().zip(&assessed) {
+            let Ok(text) = serde_json::to_string(assessment) else { continue };
             self.store.workload_assessed(stored.id, assessment.score, &text, now).await?;
         }
         Ok(false)
+    }
+
+    /// What is known of some workloads, and what to think of them, in their order.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn assess(&self, some: &[&StoredWorkload]) -> Result<Vec<(Workload, Assessment)>, StoreError> {
+        let mut assessed = Vec::with_capacity(some.len());
+        if some.is_empty() {
+            return Ok(assessed);
+        }
+        let (now, prices) = (self.clock.now(), self.prices.table());
+        let window = window(self.store.first_hour().await?, now);
+        for stored in some {
+            let workload = gather(&self.store, stored, window).await?;
+            let assessment = assess(&workload, &prices, now);
+            assessed.push((workload, assessment));
+        }
+        Ok(assessed)
     }
 }
 

@@ -105,6 +105,7 @@ fn profile(stored: &StoredWorkload, sums: &Sums, runs: &[Vec<CallRecord>]) -> Pr
         models: models.take(SHARES_MAX).collect(),
         clients,
         system_prefix: stored.preview.clone(),
+        is_imported: false,
         tools: (tools(u32::min), tools(u32::max)),
     }
 }
