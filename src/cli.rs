@@ -10,6 +10,7 @@ mod deferrals;
 mod deliveries;
 mod demo;
 mod flush;
+mod inventory;
 mod migrate;
 mod open_files;
 mod output;
@@ -51,6 +52,8 @@ enum Command {
     Flush(flush::Args),
     /// Report on a running gateway's baseline, and on what was saved
     Report(report::Args),
+    /// See which workloads could wait, and what that would save
+    Inventory(inventory::Args),
     /// Apply the migrations of the store, and end
     Migrate(migrate::Args),
 }
@@ -91,6 +94,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Deliveries(args) => deliveries::run(args).await,
             Command::Flush(args) => flush::run(args).await,
             Command::Report(args) => report::run(args).await,
+            Command::Inventory(args) => inventory::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
         }
     });
