@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::announce::Announce;
 use crate::clock::Clock;
 use crate::deliver::{Deliver, SigningKey};
-use crate::domain::price::PriceTable;
+use crate::domain::price::Prices;
 use crate::egress::Egress;
 use crate::flush::Flush;
 use crate::health::Health;
@@ -23,13 +23,14 @@ use crate::http::threads::{self, Ends};
 use crate::http::{AdminSettings, Gateway, Rooms, admin_routes, listen};
 use crate::ingest::Ingest;
 use crate::intake::{Intake, Refused};
-use crate::inventory::{Inventory, Parts, Who};
+use crate::inventory::{Assessor, Inventory, Parts, Who};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::poll::Poll;
 use crate::provider::{ModelKnowledge, Provider};
 use crate::rescue::Rescue;
 use crate::retain::Retain;
+use crate::savings::Savings;
 use crate::secret::Vault;
 use crate::settings::{Faults, Settings};
 use crate::store::{Departures, Store};
@@ -63,6 +64,7 @@ pub struct App {
     pub store: Store,
     rooms: Rooms,
     egress: Egress,
+    prices: Prices,
     supervisor: Supervisor,
     drain: CancellationToken,
     doors: TaskTracker,
@@ -81,7 +83,7 @@ impl App {
         let store = Store::open(&settings.store, vault.clone()).await?;
         let provider = Provider::new(&settings.upstream)?;
         let live = Live::new(&settings.upstream, settings.gateway.public_url.as_ref())?;
-        let prices = Arc::new(PriceTable::built_in()?);
+        let prices = Prices::new(settings.prices.table.clone());
         let (health, nudges, metrics) = (Health::new(clock.clone()), Nudges::default(), Metrics::default());
         let departures = Departures::new(store.clone(), clock.clone(), nudges.departures.clone());
         let egress = Egress::new(settings.egress, clock.clone());
@@ -137,7 +139,7 @@ impl App {
                 provider.clone(),
                 clock.clone(),
                 settings.rescue,
-                prices,
+                prices.clone(),
                 nudges.settled.clone(),
                 nudges.rescue.clone(),
             ),
@@ -153,6 +155,7 @@ impl App {
                 settings.deliver,
                 nudges.settled.deliver.clone(),
             )?,
+            assessor: Assessor::new(store.clone(), clock.clone(), inventory.prices.clone(), settings.inventory.enabled),
             inventory: Inventory::new(inventory, settings.inventory),
             retain: Retain::new(store.clone(), clock.clone(), settings.retain),
         };
@@ -160,12 +163,14 @@ impl App {
             live,
             intake,
             store: store.clone(),
+            savings: Savings::new(store.clone(), clock.clone(), prices.clone()),
             clock,
             hold: crew.hold.clone(),
             settled: nudges.settled.clone(),
             flush: nudges.flush.clone(),
             rescue: crew.rescue.clone(),
             recorder: crew.inventory.recorder(),
+            assessor: crew.assessor.clone(),
             health: health.clone(),
             metrics,
             admin_token: settings.admin.token.clone(),
@@ -178,6 +183,7 @@ impl App {
             store,
             rooms,
             egress,
+            prices,
             supervisor: Supervisor::new(health),
             drain: CancellationToken::new(),
             doors: TaskTracker::new(),
@@ -189,12 +195,14 @@ impl App {
         Ok(app)
     }
 
-    /// Takes over what may change while the gateway runs: the policy, the keys that it issues, and where webhooks may go.
+    /// Takes over what may change while the gateway runs: the policy, the keys that it issues, where webhooks may go, and
+    /// what the provider charges.
     pub fn reload(&self, settings: &Settings) {
         self.rooms.intake.policy().replace(settings.intake.rules.clone());
         self.rooms.intake.replace_keys(&settings.intake.keys);
         self.rooms.intake.replace_receivers(&settings.intake.receivers);
         self.egress.replace(&settings.egress);
+        self.prices.replace(settings.prices.table.clone());
         if let Err(error) = self.crew.deliver.replace(&settings.deliver) {
             tracing::error!(error = %chain(&error), "webhooks go on under the settings of before");
         }

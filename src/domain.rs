@@ -14,6 +14,7 @@ pub mod group;
 pub mod id;
 pub mod json;
 pub mod lane;
+pub mod ledger;
 pub mod likeness;
 pub mod money;
 pub mod policy;

@@ -20,10 +20,12 @@ mod peek;
 mod protocols;
 mod query;
 mod rules;
+mod savings;
 mod settings;
 mod socket;
 pub mod threads;
 mod trial;
+mod workloads;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -32,11 +34,12 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::hold::Hold;
 use crate::intake::Intake;
-use crate::inventory::Recorder;
+use crate::inventory::{Assessor, Recorder};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::nudge::{Nudge, Settled};
 use crate::rescue::Rescue;
+use crate::savings::Savings;
 use crate::secret::Secret;
 use crate::store::Store;
 
@@ -64,6 +67,10 @@ pub struct Rooms {
     pub rescue: Rescue,
     /// Watches live calls for the inventory.
     pub recorder: Recorder,
+    /// Thinks about what was recorded.
+    pub assessor: Assessor,
+    /// Reports on what was saved.
+    pub savings: Savings,
     /// What the workers say of themselves.
     pub health: Health,
     /// What is counted.
@@ -104,7 +111,11 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/batches", get(admin::batches))
         .route("/api/rules", get(rules::list))
         .route("/api/rules/try", post(trial::run))
+        .route("/api/workloads", get(workloads::list))
         .route("/api/flush", post(admin::flush))
+        .route("/api/savings", get(savings::report))
+        .route("/api/savings/recompute", post(savings::recompute))
+        .route("/api/savings/reconcile", post(savings::reconcile))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(axum::middleware::from_fn_with_state(admin::Guard::new(settings), admin::guard));

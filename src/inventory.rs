@@ -6,12 +6,16 @@
 
 mod answer;
 mod assess;
+mod assessing;
 mod assessment;
 mod budget;
 mod collect;
 mod figures;
 mod fingerprint;
+mod gathering;
+pub mod import;
 mod keyed;
+mod listing;
 mod normal;
 mod observe;
 mod pieces;
@@ -36,9 +40,11 @@ mod words;
 mod workload;
 
 pub use assess::assess;
+pub use assessing::Assessor;
 pub use assessment::{Assessment, Ineligible, Part, Savings, Signal, SignalKind, Verdict, Veto, VetoKind};
 pub use collect::{Collector, UsageSum};
-pub use figures::dollars;
+pub use figures::{count, dollars};
+pub use listing::Listed;
 pub use observe::{Inventory, Parts};
 pub use recorder::Recorder;
 pub use sample::{Sample, Seen};

@@ -238,7 +238,7 @@ mod tests {
                 name: "nightly".into(),
                 matched: 4,
                 failed: 1,
-                decided: vec![(("live", "rollout"), 3), (("deferred", "rule"), 1)],
+                decided: vec![(("live", "rollout"), 3)],
             }],
             cut_short: 2,
             settings_faulty: true,
@@ -268,7 +268,6 @@ mod tests {
         offpeak_rule_errors_total{rule="nightly"} 1
         # HELP offpeak_rule_decisions What became of the calls that a rule matched, and why.
         # TYPE offpeak_rule_decisions counter
-        offpeak_rule_decisions_total{rule="nightly",decision="deferred",reason="rule"} 1
         offpeak_rule_decisions_total{rule="nightly",decision="live",reason="rollout"} 3
         # HELP offpeak_rule_bodies_cut_short Calls of which a rule wanted to see more than is read.
         # TYPE offpeak_rule_bodies_cut_short counter

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::crash;
 use crate::domain::deferral::ServedBy;
-use crate::domain::price::PriceTable;
+use crate::domain::price::Prices;
 use crate::domain::record::{CallRecord, Way};
-use crate::domain::tally::{Recorded, tally};
+use crate::domain::tally::{Recorded, last_seen, tally};
 use crate::domain::workload::WorkloadId;
 use crate::inventory::Settings;
 use crate::inventory::budget::Budget;
@@ -58,7 +58,7 @@ struct Office {
     metrics: Metrics,
     desk: Arc<Desk>,
     reader: Reader,
-    prices: Arc<PriceTable>,
+    prices: Prices,
     reading: tokio::sync::Mutex<Reading>,
     pending: Mutex<VecDeque<Pending>>,
     writing: tokio::sync::Mutex<Writing>,
@@ -93,7 +93,7 @@ pub struct Parts {
     /// What hashes are keyed with.
     pub vault: Vault,
     /// What live calls cost.
-    pub prices: Arc<PriceTable>,
+    pub prices: Prices,
     /// What is counted.
     pub metrics: Metrics,
     /// Whose a credential is.
@@ -187,7 +187,15 @@ impl Inventory {
         let mut writing = self.0.writing.lock().await;
         let calls = self.placed(&mut writing.places, &pending).await?;
         let hours = tally(&calls);
-        let is_ours = self.0.store.record_deferrals(from, to, Bundle { calls: &calls, hours: &hours }).await?;
+        let is_ours = self
+            .0
+            .store
+            .record_deferrals(
+                from,
+                to,
+                Bundle { calls: &calls, hours: &hours, seen: &last_seen(&calls), now: self.0.reader.clock.now() },
+            )
+            .await?;
         if is_ours {
             self.0.metrics.records_written(calls.len());
         }
@@ -236,7 +244,7 @@ impl Inventory {
         match thing {
             Thing::Asked(asked) => self.0.reader.read_body(callers, asked).await,
             Thing::Ended(seen) => {
-                let pending = self.0.reader.read_sighting(callers, &self.0.prices, *seen).await;
+                let pending = self.0.reader.read_sighting(callers, &self.0.prices.table(), *seen).await;
                 if pending.recorded.is_unread {
                     self.0.metrics.record_unread();
                 }
@@ -273,6 +281,7 @@ impl Inventory {
         let Office { store, reader, .. } = &*self.0;
         let placing = Placing { store, keyed: &reader.keyed, recent: &reader.recent };
         let placed = placing.place(places, pending).await?;
+        crash::point("inventory.placed");
         let at = |(call, (workload, name)): (&Pending, (WorkloadId, String))| {
             let mut recorded = call.recorded.clone();
             (recorded.workload, recorded.record.workload) = (workload, name);
@@ -283,9 +292,17 @@ impl Inventory {
 
     async fn write_held(&self, writing: &mut Writing) -> Result<(), StoreError> {
         let Some(held) = &mut writing.held else { return Ok(()) };
-        let hours = tally(&held.calls);
-        let written = self.0.store.record(Bundle { calls: &held.calls[..held.kept], hours: &hours }).await;
-        crash::point("inventory.bundle");
+        let (hours, seen) = (tally(&held.calls), last_seen(&held.calls));
+        let written = self
+            .0
+            .store
+            .record(Bundle {
+                calls: &held.calls[..held.kept],
+                hours: &hours,
+                seen: &seen,
+                now: self.0.reader.clock.now(),
+            })
+            .await;
         match written {
             Ok(()) => self.0.metrics.records_written(held.calls.len()),
             Err(error) => {

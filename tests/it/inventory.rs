@@ -7,6 +7,7 @@ mod keeping;
 mod live;
 mod month;
 mod outside;
+mod overview;
 mod precision;
 mod thought;
 mod workloads;

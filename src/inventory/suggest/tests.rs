@@ -53,6 +53,7 @@ fn workload(name: &str, system: Option<&str>) -> Workload {
             clients: vec![share("Anthropic/Python 2.12.0")],
             system_prefix: system.map(str::to_owned),
             tools: (2, 2),
+            is_imported: false,
         },
         window: Window { from: Timestamp::from_millis(0), to: Timestamp::from_millis(86_400_000) },
         sums: Sums { calls: 10, ..Sums::default() },
@@ -127,8 +128,8 @@ fn the_most_valuable_comes_first_with_its_reasons() {
         (workload("done-already", None), assessment(Verdict::Candidate, 0)),
     ];
     insta::assert_snapshot!(suggest(&assessed), @r##"
-    # Suggested from recorded traffic, the most valuable first. Each rule begins with 10 % of its calls; the same
-    # calls stay with it when `rollout` is raised. To see first what it would do, write action = "observe".
+    # Suggested from recorded traffic, the most valuable first. Each rule begins with 10 % of its calls; the
+    # same calls stay with it when `rollout` is raised. To see first what it would do, write action = "observe".
 
     # wkl_0123456789abcdef: 34,846 calls a month for $154.00
     # saves $77.00 a month in batches, and up to $96.25 with the shared prompt cached; score 90 of 100
