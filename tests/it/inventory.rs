@@ -4,6 +4,7 @@
 mod conclusions;
 mod deferred;
 mod keeping;
+mod kills;
 mod live;
 mod month;
 mod outside;
