@@ -14,6 +14,7 @@ mod inventory;
 mod migrate;
 mod open_files;
 mod output;
+mod report;
 mod serve;
 mod sim;
 mod table;
@@ -51,6 +52,8 @@ enum Command {
     Flush(flush::Args),
     /// See which workloads could wait, and what that would save
     Inventory(inventory::Args),
+    /// Report on a running gateway's baseline, and on what was saved
+    Report(report::Args),
     /// Apply the migrations of the store, and end
     Migrate(migrate::Args),
 }
@@ -91,6 +94,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Deliveries(args) => deliveries::run(args).await,
             Command::Flush(args) => flush::run(args).await,
             Command::Inventory(args) => inventory::run(args).await,
+            Command::Report(args) => report::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
         }
     });

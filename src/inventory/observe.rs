@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::crash;
 use crate::domain::deferral::ServedBy;
-use crate::domain::price::PriceTable;
+use crate::domain::price::Prices;
 use crate::domain::record::{CallRecord, Way};
 use crate::domain::tally::{Recorded, tally};
 use crate::domain::workload::WorkloadId;
@@ -58,7 +58,7 @@ struct Office {
     metrics: Metrics,
     desk: Arc<Desk>,
     reader: Reader,
-    prices: Arc<PriceTable>,
+    prices: Prices,
     reading: tokio::sync::Mutex<Reading>,
     pending: Mutex<VecDeque<Pending>>,
     writing: tokio::sync::Mutex<Writing>,
@@ -93,7 +93,7 @@ pub struct Parts {
     /// What hashes are keyed with.
     pub vault: Vault,
     /// What live calls cost.
-    pub prices: Arc<PriceTable>,
+    pub prices: Prices,
     /// What is counted.
     pub metrics: Metrics,
     /// Whose a credential is.
@@ -236,7 +236,7 @@ impl Inventory {
         match thing {
             Thing::Asked(asked) => self.0.reader.read_body(callers, asked).await,
             Thing::Ended(seen) => {
-                let pending = self.0.reader.read_sighting(callers, &self.0.prices, *seen).await;
+                let pending = self.0.reader.read_sighting(callers, &self.0.prices.table(), *seen).await;
                 if pending.recorded.is_unread {
                     self.0.metrics.record_unread();
                 }

@@ -6,7 +6,6 @@ use std::cmp::Reverse;
 use serde::Deserialize;
 
 use crate::cli::table::{Align, Table};
-use crate::cli::view::nanos;
 use crate::domain::money::NanoUsd;
 use crate::inventory::{count, dollars};
 
@@ -54,11 +53,8 @@ struct Reason {
 #[derive(Clone, Copy, Default, Deserialize)]
 struct Savings {
     monthly_calls: u64,
-    #[serde(deserialize_with = "nanos")]
     monthly_live: NanoUsd,
-    #[serde(deserialize_with = "nanos")]
     batch: NanoUsd,
-    #[serde(deserialize_with = "nanos")]
     batch_cached: NanoUsd,
     unpriced_calls: u64,
 }
