@@ -241,11 +241,11 @@ impl Tally {
 
     fn add_tokens(&mut self, model: &str, tokens: &Tokens, calls: u64) {
         let sums = &mut self.sums;
-        sums.tokens = plus(&sums.tokens, tokens);
+        sums.tokens = sums.tokens.plus(tokens);
         let fresh = || ModelSums { model: model.to_owned(), calls: 0, tokens: Tokens::default() };
         if let Some(of_model) = entry(&mut sums.models, |sums| sums.model == model, fresh) {
             of_model.calls += calls;
-            of_model.tokens = plus(&of_model.tokens, tokens);
+            of_model.tokens = of_model.tokens.plus(tokens);
         }
     }
 
@@ -285,15 +285,5 @@ fn entry<T>(list: &mut Vec<T>, fits: impl Fn(&T) -> bool, fresh: impl FnOnce() -
         Some(place) => list.get_mut(place),
         None if list.len() < SHARES_MAX => Some(list.push_mut(fresh())),
         None => None,
-    }
-}
-
-fn plus(some: &Tokens, more: &Tokens) -> Tokens {
-    Tokens {
-        input: some.input + more.input,
-        output: some.output + more.output,
-        cache_write_5m: some.cache_write_5m + more.cache_write_5m,
-        cache_write_1h: some.cache_write_1h + more.cache_write_1h,
-        cache_read: some.cache_read + more.cache_read,
     }
 }

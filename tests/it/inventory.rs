@@ -3,6 +3,7 @@
 
 mod conclusions;
 mod deferred;
+mod imports;
 mod keeping;
 mod kills;
 mod live;
