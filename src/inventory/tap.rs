@@ -313,8 +313,8 @@ mod tests {
         (Arc::new(Tray::new(metrics.clone())), metrics)
     }
 
-    fn sightings(tray: &Tray) -> Vec<Box<Sighting>> {
-        let ended = |thing| if let Thing::Ended(seen) = thing { Some(seen) } else { None };
+    fn sightings(tray: &Tray) -> Vec<Sighting> {
+        let ended = |thing| if let Thing::Ended(seen) = thing { Some(*seen) } else { None };
         tray.take(usize::MAX).into_iter().filter_map(ended).collect()
     }
 
