@@ -56,10 +56,10 @@ enum Command {
     Deliveries(deliveries::Args),
     /// Have a running gateway send what is queued now
     Flush(flush::Args),
-    /// Report on a running gateway's baseline, and on what was saved
-    Report(report::Args),
     /// See which workloads could wait, and what that would save
     Inventory(inventory::Args),
+    /// Report on a running gateway's baseline, and on what was saved
+    Report(report::Args),
     /// Apply the migrations of the store, and end
     Migrate(migrate::Args),
 }
@@ -101,8 +101,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Deferrals(args) => deferrals::run(args).await,
             Command::Deliveries(args) => deliveries::run(args).await,
             Command::Flush(args) => flush::run(args).await,
-            Command::Report(args) => report::run(args).await,
             Command::Inventory(args) => inventory::run(args).await,
+            Command::Report(args) => report::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
         }
     });

@@ -48,7 +48,7 @@ pub use listing::Listed;
 pub use observe::{Inventory, Parts};
 pub use recorder::Recorder;
 pub use sample::{Sample, Seen};
-pub use settings::Settings;
+pub use settings::{Settings, TIME_PERMILLE};
 pub use suggest::suggest;
 pub use tap::{Answering, Asking, Tap};
 pub use trial::{Limits, Times, Trial, Tried};

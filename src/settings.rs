@@ -210,6 +210,7 @@ impl Settings {
             egress,
             inventory: inventory::Settings {
                 enabled: read.boolean("inventory.enabled"),
+                time_permille: inventory::TIME_PERMILLE,
                 prompt_preview: read.integer("inventory.prompt_preview", 0..=10_000) as usize,
             },
             retain: retain::Settings { retention: read.duration("defer.retention", SECOND..=DURATION_MAX) },

@@ -18,6 +18,7 @@ mod memory;
 mod ours;
 mod rules;
 mod sink;
+mod workloads;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,6 +95,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         flush::measure(&bench, &mut report).await?;
         ingest::measure(&bench, &mut report).await?;
         memory::measure(&bench, &mut report).await?;
+        workloads::measure(&bench, &mut report).await?;
         backlog::measure(&bench, &mut report).await?;
     }
     match &options.json {

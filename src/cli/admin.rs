@@ -90,7 +90,7 @@ impl Admin {
     }
 
     /// Puts a question that is a JSON text, and prints the answer likewise.
-    pub(super) async fn ask_about<T: DeserializeOwned>(
+    pub(super) async fn put_question<T: DeserializeOwned>(
         &self,
         path: &str,
         question: String,

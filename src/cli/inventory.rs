@@ -7,7 +7,7 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::admin::AdminArgs;
 use super::output;
@@ -36,6 +36,9 @@ pub(super) struct Args {
     /// Code's telemetry, the provider's usage or cost export, or Offpeak's own
     #[arg(long, value_name = "FILE")]
     import: Option<PathBuf>,
+    /// Prices of one's own for what is in that file, as in the setting prices.file
+    #[arg(long, value_name = "FILE", requires = "import")]
+    prices: Option<PathBuf>,
     #[command(flatten)]
     admin: AdminArgs,
 }
@@ -43,7 +46,7 @@ pub(super) struct Args {
 /// Looks, and prints what was found.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     match args.import {
-        Some(file) => from_file(&file, args.suggest, args.admin.json),
+        Some(file) => from_file(&file, &prices(args.prices.as_deref())?, args.suggest, args.admin.json),
         None => {
             let suggest = if args.suggest { "&suggest=1" } else { "" };
             let path = format!("/api/workloads?since={}&limit={LIMIT}{suggest}", args.since);
@@ -53,21 +56,28 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Looks at the calls in a file.
-fn from_file(file: &Path, with_rules: bool, as_json: bool) -> anyhow::Result<()> {
-    let prices = PriceTable::built_in()?;
+fn from_file(file: &Path, prices: &PriceTable, with_rules: bool, as_json: bool) -> anyhow::Result<()> {
     let now = Clock::system().now();
-    let mut collector = Collector::new(&prices, now);
+    let mut collector = Collector::new(prices, now);
     let imported = read(file, &mut collector)?;
     tell(file, &imported);
     let workloads = collector.finish(None);
-    let assessed: Vec<_> = workloads.into_iter().map(|one| (assess(&one, &prices, now), one)).map(swapped).collect();
+    let assessed: Vec<_> = workloads.into_iter().map(|one| (assess(&one, prices, now), one)).map(swapped).collect();
     let rules = with_rules.then(|| suggest(&assessed));
-    let answer = answer(&assessed, rules, &imported);
+    let data = assessed.iter().map(|(workload, assessment)| Listed::new(workload, assessment)).collect();
+    let answer = serde_json::to_string(&Answer { data, rules, import: &imported })?;
     if as_json {
-        return Ok(output::say(&answer.to_string())?);
+        return Ok(output::say(&answer)?);
     }
-    let listing: Listing = serde_json::from_value(answer).context("reading the list that was just made")?;
-    Ok(output::say(listing.shown().trim_end())?)
+    let listing: Listing = serde_json::from_str(&answer).context("reading the list that was just made")?;
+    Ok(output::say(&listing.shown())?)
+}
+
+/// The prices that count: the built-in ones, under those of a file.
+fn prices(own: Option<&Path>) -> anyhow::Result<PriceTable> {
+    let Some(own) = own else { return Ok(PriceTable::built_in()?) };
+    let text = std::fs::read_to_string(own).with_context(|| format!("reading {}", own.display()))?;
+    PriceTable::with_own(&text).with_context(|| format!("in {}", own.display()))
 }
 
 fn swapped((assessment, workload): (Assessment, Workload)) -> (Workload, Assessment) {
@@ -106,22 +116,13 @@ fn tell(file: &Path, imported: &Imported) {
     }
 }
 
-fn answer(assessed: &[(Workload, Assessment)], rules: Option<String>, imported: &Imported) -> Value {
-    let faults: Vec<_> =
-        imported.faults.iter().map(|fault| json!({"line": fault.line, "reason": fault.reason})).collect();
-    let data: Vec<_> = assessed.iter().map(|(workload, assessment)| json!(Listed::new(workload, assessment))).collect();
-    json!({
-        "data": data,
-        "rules": rules,
-        "import": {
-            "format": imported.format.map(|format| format.as_str()),
-            "calls": imported.calls,
-            "sums": imported.sums,
-            "passed_over": imported.passed_over,
-            "faulty": imported.faulty,
-            "faults": faults,
-        },
-    })
+/// What is printed as JSON: as `/api/workloads` answers, and what was read.
+#[derive(Serialize)]
+struct Answer<'a> {
+    data: Vec<Listed<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<String>,
+    import: &'a Imported,
 }
 
 fn since(text: &str) -> Result<String, String> {

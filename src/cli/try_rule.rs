@@ -81,7 +81,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     }
     let question = json!({"rules": rules.iter().map(asked).collect::<Vec<_>>()}).to_string();
     let path = format!("/api/rules/try?since={}", format_duration(args.since));
-    args.admin.open()?.ask_about(&path, question, |told: &Told| shown(told)).await
+    args.admin.open()?.put_question(&path, question, |told: &Told| shown(told)).await
 }
 
 fn asked(rule: &Rule) -> Value {

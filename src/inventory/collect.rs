@@ -226,26 +226,26 @@ impl Tally {
         let sums = &mut self.sums;
         sums.unpriced += u64::from(price.is_none());
         let (paid, live) = price.unwrap_or_default();
-        sums.paid = sums.paid + paid;
-        sums.live_price = sums.live_price + live;
+        sums.paid += paid;
+        sums.live_price += live;
         if served_live {
-            sums.served_live_price = sums.served_live_price + live;
+            sums.served_live_price += live;
         }
         let Some(reason) = blocked_by else { return };
         let fresh = || Blocked { reason: reason.to_owned(), calls: 0, live_price: NanoUsd(0) };
         if let Some(one) = entry(&mut sums.blocked, |one| one.reason == reason, fresh) {
             one.calls += 1;
-            one.live_price = one.live_price + live;
+            one.live_price += live;
         }
     }
 
     fn add_tokens(&mut self, model: &str, tokens: &Tokens, calls: u64) {
         let sums = &mut self.sums;
-        sums.tokens = plus(&sums.tokens, tokens);
+        sums.tokens = sums.tokens.plus(tokens);
         let fresh = || ModelSums { model: model.to_owned(), calls: 0, tokens: Tokens::default() };
         if let Some(of_model) = entry(&mut sums.models, |sums| sums.model == model, fresh) {
             of_model.calls += calls;
-            of_model.tokens = plus(&of_model.tokens, tokens);
+            of_model.tokens = of_model.tokens.plus(tokens);
         }
     }
 
@@ -285,15 +285,5 @@ fn entry<T>(list: &mut Vec<T>, fits: impl Fn(&T) -> bool, fresh: impl FnOnce() -
         Some(place) => list.get_mut(place),
         None if list.len() < SHARES_MAX => Some(list.push_mut(fresh())),
         None => None,
-    }
-}
-
-fn plus(some: &Tokens, more: &Tokens) -> Tokens {
-    Tokens {
-        input: some.input + more.input,
-        output: some.output + more.output,
-        cache_write_5m: some.cache_write_5m + more.cache_write_5m,
-        cache_write_1h: some.cache_write_1h + more.cache_write_1h,
-        cache_read: some.cache_read + more.cache_read,
     }
 }

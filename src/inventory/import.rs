@@ -15,6 +15,8 @@ mod values;
 
 use std::io::{self, BufRead};
 
+use serde::Serialize;
+
 use crate::domain::money::NanoUsd;
 use crate::domain::record::CallRecord;
 use crate::inventory::collect::{Collector, UsageSum};
@@ -26,7 +28,7 @@ pub use own::line;
 const FAULTS_MAX: usize = 10;
 
 /// What was imported.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Imported {
     /// The format, which the first line showed.
     pub format: Option<Format>,
@@ -43,7 +45,7 @@ pub struct Imported {
 }
 
 /// A line that does not read, and why. What stands in it is not repeated: it may be a prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ImportFault {
     /// The line, or the value where values have no line of their own; from 1.
     pub line: u64,

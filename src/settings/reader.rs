@@ -241,6 +241,12 @@ impl<'a> Reader<'a> {
         self.layers.faults.push(Fault { origin, key: key.to_owned(), problem: problem.to_string() });
     }
 
+    /// Tells a fault at a place in another file, which a setting names.
+    pub(super) fn fault_in(&mut self, path: &Path, at: (usize, usize), key: &str, problem: String) {
+        let origin = Origin::File { path: path.into(), at: Some(at) };
+        self.layers.faults.push(Fault { origin, key: key.to_owned(), problem });
+    }
+
     /// Tells a fault at a character of the text that `key` was given.
     pub(super) fn fault_within(&mut self, key: &str, character: usize, problem: impl Display) {
         match self.layers.within(key, character) {
@@ -249,12 +255,6 @@ impl<'a> Reader<'a> {
             }
             None => self.fault(key, problem),
         }
-    }
-
-    /// Tells a fault at a place in another file, which a setting names.
-    pub(super) fn fault_in(&mut self, path: &Path, at: (usize, usize), key: &str, problem: String) {
-        let origin = Origin::File { path: path.into(), at: Some(at) };
-        self.layers.faults.push(Fault { origin, key: key.to_owned(), problem });
     }
 
     /// Whether nothing was found wrong with any of these, so that they can be compared.

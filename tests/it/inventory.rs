@@ -3,7 +3,9 @@
 
 mod conclusions;
 mod deferred;
+mod imports;
 mod keeping;
+mod kills;
 mod live;
 mod month;
 mod outside;

@@ -1,11 +1,14 @@
 //! Formats: which there are, and how each is recognised.
 
+use serde::Serialize;
+
 use super::claude_code::ClaudeCode;
 use super::row::Row;
 use super::{Item, claude_code, helicone, litellm, own, provider};
 
 /// A format that can be imported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
     /// Calls that Offpeak has recorded.
     Offpeak,

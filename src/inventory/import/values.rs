@@ -31,13 +31,15 @@ pub(super) fn time(text: &str) -> Option<Timestamp> {
 fn epoch(text: &str) -> Option<Timestamp> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let whole: i64 = whole.parse().ok()?;
-    let millis = match whole {
-        ..100_000_000_000 => {
+    // Of the years that calls can be from, no unit's numbers are another's.
+    let digits = whole.checked_ilog10().unwrap_or(0);
+    let millis = match digits {
+        0..=10 => {
             let thousandths: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
             whole * 1_000 + thousandths
         }
-        ..100_000_000_000_000 => whole,
-        ..100_000_000_000_000_000 => whole / 1_000,
+        11..=13 => whole,
+        14..=16 => whole / 1_000,
         _ => whole / 1_000_000,
     };
     Some(Timestamp::from_millis(millis))
