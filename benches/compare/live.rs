@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use crate::comparison::{Comparison, OFFPEAK, Report, Unit};
 use crate::{Options, live::load::Measured};
-use process::{Upstream, Way};
 
 pub(crate) use load::{child as load_child, run as load};
-pub(crate) use process::{Proxy, is_installed};
+pub(crate) use process::{Proxy, Upstream, Way, is_installed};
 pub(crate) use upstream::child as upstream_child;
 
 const NGINX: &str = "nginx";

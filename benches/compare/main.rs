@@ -16,6 +16,7 @@ mod ingest;
 mod live;
 mod memory;
 mod ours;
+mod rules;
 mod sink;
 mod workloads;
 
@@ -86,6 +87,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     }
     let mut report = Report::new(options.only.clone());
     live::measure(options, &mut report).await?;
+    rules::measure(options, &mut report).await?;
     let databases = Databases::start().await?;
     for kind in [Kind::Postgres, Kind::Sqlite] {
         let bench = Bench { options, databases: &databases, kind };

@@ -64,11 +64,20 @@ impl Tap {
         Self(Some(Watching { tray: Arc::clone(tray), began: Instant::now(), seen: Box::new(seen) }))
     }
 
-    /// A rule has decided, and the Batches API could perhaps not take the call.
-    pub fn ruled(&mut self, rule: &str, blocked_by: Option<&'static str>) {
+    /// A rule has decided, and the Batches API could perhaps not take the call; its workload, where the caller names none.
+    /// Said before the call goes on.
+    pub fn ruled(&mut self, rule: &str, blocked_by: Option<&'static str>, workload: Option<&str>) {
         if let Some(watching) = &mut self.0 {
             (watching.seen.rule, watching.seen.blocked_by) = (Some(rule.into()), blocked_by);
+            if let (Some(workload), Some(call)) = (workload, Arc::get_mut(&mut watching.seen.call)) {
+                call.words.name_workload(workload);
+            }
         }
+    }
+
+    /// The call goes another way, and is recorded there.
+    pub fn forget(&mut self) {
+        self.0 = None;
     }
 
     /// The body of the call, watched.

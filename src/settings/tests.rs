@@ -2,6 +2,7 @@
 
 mod faults;
 mod manual;
+mod rules;
 mod secrets;
 
 use std::fs;
@@ -108,6 +109,7 @@ fn nothing_given_means_the_defaults() {
             linger: seconds(60),
             keys: Vec::new(),
             receivers: Vec::new(),
+            rules: Vec::new(),
         },
         hold: hold::Settings { keepalive: Keepalive::Space, periods: Periods::default() },
         flush: flush::Settings {
@@ -160,6 +162,7 @@ fn what_a_file_sets_arrives_where_it_steers() {
             linger: seconds(8),
             keys: Vec::new(),
             receivers: Vec::new(),
+            rules: Vec::new(),
         },
         hold: hold::Settings { keepalive: Keepalive::Interim, periods: Periods::default() },
         flush: flush::Settings {

@@ -133,6 +133,16 @@ impl Proxy {
         Self::serve(command, &[&usual[..], settings].concat())
     }
 
+    /// The same with these rules.
+    pub(crate) fn with_rules(upstream: &Upstream, way: Way, rules: &str) -> anyhow::Result<Self> {
+        let folder = TempDir::new()?;
+        let path = folder.path().join("rules.toml");
+        std::fs::write(&path, rules)?;
+        let mut command = on_proxy_core(Path::new(OFFPEAK));
+        command.env_clear().env("SSL_CERT_FILE", upstream.certificate()).env("OFFPEAK_CONFIG", &path);
+        Self::serve(command, &[("UPSTREAM__URL", &upstream.url(way))])
+    }
+
     /// The same on both cores, with this store and nobody to send batches to.
     pub(crate) fn accepting(store: &str) -> anyhow::Result<Self> {
         let settings = [("STORE__URL", store), ("STORE__MASTER_KEY", MASTER_KEY), ("BATCH__LINGER", "1d")];
