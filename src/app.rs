@@ -23,7 +23,7 @@ use crate::http::threads::{self, Ends};
 use crate::http::{AdminSettings, Gateway, Rooms, admin_routes, listen};
 use crate::ingest::Ingest;
 use crate::intake::Intake;
-use crate::inventory::{Inventory, Parts, Who};
+use crate::inventory::{Assessor, Inventory, Parts, Who};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::poll::Poll;
@@ -155,6 +155,7 @@ impl App {
                 settings.deliver,
                 nudges.settled.deliver.clone(),
             )?,
+            assessor: Assessor::new(store.clone(), clock.clone(), inventory.prices.clone(), settings.inventory.enabled),
             inventory: Inventory::new(inventory, settings.inventory),
             retain: Retain::new(store.clone(), clock.clone(), settings.retain),
         };
@@ -169,6 +170,7 @@ impl App {
             flush: nudges.flush.clone(),
             rescue: crew.rescue.clone(),
             recorder: crew.inventory.recorder(),
+            assessor: crew.assessor.clone(),
             health: health.clone(),
             metrics,
             admin_token: settings.admin.token.clone(),

@@ -10,7 +10,9 @@ mod deferrals;
 mod deliveries;
 mod demo;
 mod flush;
+mod inventory;
 mod migrate;
+mod open_files;
 mod output;
 mod report;
 mod serve;
@@ -48,6 +50,8 @@ enum Command {
     Deliveries(deliveries::Args),
     /// Have a running gateway send what is queued now
     Flush(flush::Args),
+    /// See which workloads could wait, and what that would save
+    Inventory(inventory::Args),
     /// Report on a running gateway's baseline, and on what was saved
     Report(report::Args),
     /// Apply the migrations of the store, and end
@@ -89,6 +93,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Deferrals(args) => deferrals::run(args).await,
             Command::Deliveries(args) => deliveries::run(args).await,
             Command::Flush(args) => flush::run(args).await,
+            Command::Inventory(args) => inventory::run(args).await,
             Command::Report(args) => report::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
         }

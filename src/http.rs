@@ -21,6 +21,7 @@ mod savings;
 mod settings;
 mod socket;
 pub mod threads;
+mod workloads;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -29,7 +30,7 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::hold::Hold;
 use crate::intake::Intake;
-use crate::inventory::Recorder;
+use crate::inventory::{Assessor, Recorder};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::nudge::{Nudge, Settled};
@@ -62,6 +63,8 @@ pub struct Rooms {
     pub rescue: Rescue,
     /// Watches live calls for the inventory.
     pub recorder: Recorder,
+    /// Thinks about what was recorded.
+    pub assessor: Assessor,
     /// Reports on what was saved.
     pub savings: Savings,
     /// What the workers say of themselves.
@@ -102,6 +105,7 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deliveries/{id}", get(deliveries::show))
         .route("/api/deliveries/{id}/replay", post(deliveries::replay))
         .route("/api/batches", get(admin::batches))
+        .route("/api/workloads", get(workloads::list))
         .route("/api/flush", post(admin::flush))
         .route("/api/savings", get(savings::report))
         .route("/api/savings/recompute", post(savings::recompute))

@@ -9,7 +9,8 @@
 //! ```text
 //! roof      main  cli  app  settings
 //! floor 4   http  workers  simulator              doors: they call rooms, rooms never call them
-//! floor 3   live  intake  hold  flush  poll  ingest  announce  deliver  rescue  inventory  savings  retain
+//! floor 3   live  intake  hold  flush  poll  ingest  announce  deliver  rescue  retain           what Offpeak does
+//!           inventory  savings                                                               what it thinks of it
 //! floor 2   store  provider                       the only two that talk to something outside
 //! floor 1   domain                                the words: no I/O, no async, no clock
 //! ground    crash  egress  encoding  health  metrics  nudge  secret  telemetry, and below them the clock

@@ -5,6 +5,7 @@ pub mod csv;
 mod figures;
 pub mod html;
 mod markdown;
+mod offers;
 mod period;
 mod place;
 mod recompute;
@@ -16,10 +17,12 @@ mod sheet;
 mod tests;
 mod text;
 
+use std::time::Duration;
+
 use crate::clock::{Clock, Day};
 use crate::domain::ledger::Line;
 use crate::domain::price::Prices;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, WorkloadFilter};
 
 pub use figures::Figures;
 pub use markdown::markdown;
@@ -34,6 +37,11 @@ pub use text::text;
 
 /// Entries, and sums of live charges, that are priced again in one bite.
 pub const RECOMPUTE_BITE: u32 = 2_000;
+
+/// Workloads that have called since so long are asked for what they could save, and so many of them at most: those with
+/// the best score come first, and behind so many there is nothing to be had.
+const ASSESSED_SINCE: Duration = Duration::from_hours(30 * 24);
+const ASSESSED_MAX: u32 = 1_000;
 
 /// Reports, and prices again. Clones share it.
 #[derive(Clone)]
@@ -55,8 +63,10 @@ impl Savings {
     /// If the store is unavailable.
     pub async fn report(&self, period: Period) -> Result<(Report, Vec<Line>), StoreError> {
         let lines = self.lines(period.from, period.until).await?;
-        let today = Day::of(self.clock.now());
-        Ok((Report::new(period, &lines, None, &self.prices.table(), today), lines))
+        let now = self.clock.now();
+        let filter = WorkloadFilter { tenant: None, since: now.minus(ASSESSED_SINCE), after: None };
+        let offers = offers::offers(&self.store.workloads(&filter, ASSESSED_MAX).await?);
+        Ok((Report::new(period, &lines, offers, &self.prices.table(), Day::of(now)), lines))
     }
 
     /// Puts the ledger beside an export of the provider's; none of an export without days.

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use crate::Bench;
 use crate::calls::Texts;
 use crate::comparison::{Comparison, OFFPEAK, Report, Unit};
-use crate::database::Database;
+use crate::database::{Database, Kind};
 use crate::ours::Ours;
 use crate::{bare, live};
 
 /// Callers who wait for their ticket at a time.
 const CALLERS: [usize; 2] = [64, 256];
+
+/// The same, shared out among several gateways.
+const REPLICA_CALLERS: usize = 192;
 
 /// Calls in one round: a second or two.
 const CALLS: usize = 40_000;
@@ -60,6 +63,31 @@ pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> anyhow::R
         }
         report.add(row);
     }
+    replicas(bench, report).await
+}
+
+/// What another gateway on the same database costs or brings.
+async fn replicas(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let name = bench.name(&format!("durable accept of 2 KB over HTTP, {REPLICA_CALLERS} callers, gateways"));
+    let mut row = Comparison::new(name, Unit::PerSecond);
+    if bench.kind != Kind::Postgres || !live::is_installed("taskset") || !report.wants(row.name()) {
+        return Ok(());
+    }
+    for _ in 0..bench.options.rounds {
+        for (count, contender) in [(1, "one"), (2, "two"), (3, "three")] {
+            let database = fresh(bench).await?;
+            let url = database.url();
+            let gateways: Vec<_> = (0..count).map(|_| live::Proxy::accepting(&url)).collect::<anyhow::Result<_>>()?;
+            let callers = REPLICA_CALLERS / count;
+            let loads =
+                gateways.iter().map(|it| live::load(it.address(), it.pid(), live::Shape::Defer, callers, ROUND));
+            let measured = futures_util::future::try_join_all(loads).await?;
+            row.note(contender, measured.iter().map(|it| it.answers_per_second).sum());
+            drop(gateways);
+            bench.databases.drop(database).await?;
+        }
+    }
+    report.add(row);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::comparison::{Comparison, OFFPEAK, Report, Unit};
 use crate::{Options, live::load::Measured};
-use process::Upstream;
+use process::{Upstream, Way};
 
 pub(crate) use load::{child as load_child, run as load};
 pub(crate) use process::{Proxy, is_installed};
@@ -72,25 +72,33 @@ const FIRST: Figure =
 const LAG_P50: Figure = Figure { name: "lag of an event, p50", unit: Unit::Microseconds, of: |it| it.lag_p50_micros };
 const LAG_P99: Figure = Figure { name: "lag of an event, p99", unit: Unit::Microseconds, of: |it| it.lag_p99_micros };
 
-/// What is measured: a shape, over how many connections, and which figures of it count.
-const ROWS: [(Shape, usize, &[Figure]); 5] = [
-    (Shape::Json, 1, &[P50]),
-    (Shape::Json, 32, &[REQUESTS, CPU]),
-    (Shape::Json, 256, &[REQUESTS, CPU]),
-    (Shape::Bursts, 32, &[REQUESTS, CPU, FIRST]),
-    (Shape::Paced, 64, &[LAG_P50, LAG_P99, CPU]),
+/// What is measured: a shape, over how many connections, on which way to the upstream, and which figures of it count.
+const ROWS: [(Shape, usize, Way, &[Figure]); 8] = [
+    (Shape::Json, 1, Way::Plain, &[P50]),
+    (Shape::Json, 32, Way::Plain, &[REQUESTS, CPU]),
+    (Shape::Json, 256, Way::Plain, &[REQUESTS, CPU]),
+    (Shape::Bursts, 32, Way::Plain, &[REQUESTS, CPU, FIRST]),
+    (Shape::Paced, 64, Way::Plain, &[LAG_P50, LAG_P99, CPU]),
+    (Shape::Json, 32, Way::Tls, &[REQUESTS, CPU]),
+    (Shape::Bursts, 32, Way::Tls, &[REQUESTS, CPU, FIRST]),
+    (Shape::Paced, 64, Way::Tls, &[LAG_P50, LAG_P99, CPU]),
 ];
 
-/// Streams held open to see what each weighs.
-const OPEN_STREAMS: usize = 1_000;
+/// Connections held open to see what each weighs, by default and in full.
+const OPEN: usize = 1_000;
+const OPEN_FULL: usize = 10_000;
+
+/// The largest body that the provider takes.
+const LONG_BODY: usize = 32_000_000;
 
 pub(crate) async fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     if !process::is_installed("nginx") || !process::is_installed("taskset") {
         crate::comparison::complain("bench: the live path is not measured: it needs nginx and taskset");
         return Ok(());
     }
-    for (shape, connections, figures) in ROWS {
-        let name = |figure: &Figure| format!("live {}, {connections} connections: {}", shape.name(), figure.name);
+    for (shape, connections, way, figures) in ROWS {
+        let over = if way == Way::Tls { " over TLS" } else { "" };
+        let name = |figure: &Figure| format!("live {}{over}, {connections} connections: {}", shape.name(), figure.name);
         let mut rows: Vec<Comparison> =
             figures.iter().map(|figure| Comparison::new(name(figure), figure.unit)).collect();
         if !rows.iter().any(|row| report.wants(row.name())) {
@@ -98,7 +106,7 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> anyhow::R
         }
         for _ in 0..options.rounds {
             let upstream = Upstream::start()?;
-            for (contender, proxy) in contenders(&upstream)? {
+            for (contender, proxy) in contenders(&upstream, way)? {
                 let measured = load::run(proxy.address(), proxy.pid(), shape, connections, ROUND).await?;
                 for (row, figure) in rows.iter_mut().zip(figures) {
                     // Without a proxy there is no CPU of one.
@@ -110,30 +118,72 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> anyhow::R
         }
         rows.into_iter().for_each(|row| report.add(row));
     }
-    memory(report).await
+    for held in Held::ALL {
+        memory(options, held, report).await?;
+    }
+    Ok(())
 }
 
-/// The reference first.
-fn contenders(upstream: &Upstream) -> anyhow::Result<[(&'static str, Proxy); 3]> {
-    Ok([(NGINX, Proxy::nginx(upstream)?), (OFFPEAK, Proxy::offpeak(upstream)?), (DIRECT, Proxy::none(upstream))])
+/// The reference first. Nobody but a proxy encrypts.
+fn contenders(upstream: &Upstream, way: Way) -> anyhow::Result<Vec<(&'static str, Proxy)>> {
+    let mut all = vec![(NGINX, Proxy::nginx(upstream, way)?), (OFFPEAK, Proxy::offpeak(upstream, way)?)];
+    if way == Way::Plain {
+        all.push((DIRECT, Proxy::none(upstream)));
+    }
+    Ok(all)
 }
 
-/// What a proxy weighs when idle, and with many streams open.
-async fn memory(report: &mut Report) -> anyhow::Result<()> {
-    let mut idle = Comparison::new("live memory: idle".to_owned(), Unit::Megabytes);
-    let name = format!("live memory: {OPEN_STREAMS} open streams, beyond idle");
-    let mut open = Comparison::new(name, Unit::Megabytes);
-    if !report.wants(idle.name()) && !report.wants(open.name()) {
+/// What a proxy has to hold while its memory is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Nothing,
+    IdleConnections,
+    OpenStreams,
+    LongBody,
+}
+
+impl Held {
+    const ALL: [Self; 4] = [Self::Nothing, Self::IdleConnections, Self::OpenStreams, Self::LongBody];
+
+    fn name(self, connections: usize) -> String {
+        match self {
+            Self::Nothing => "live memory: idle".to_owned(),
+            Self::IdleConnections => format!("live memory: {connections} idle connections, beyond idle"),
+            Self::OpenStreams => format!("live memory: {connections} open streams, beyond idle"),
+            Self::LongBody => format!("live memory: {} MB passing through, beyond idle", LONG_BODY / 1_000_000),
+        }
+    }
+}
+
+/// What a proxy weighs when idle, and how much more with something to hold.
+async fn memory(options: &Options, held: Held, report: &mut Report) -> anyhow::Result<()> {
+    let connections = if options.full { OPEN_FULL } else { OPEN };
+    let mut row = Comparison::new(held.name(connections), Unit::Megabytes);
+    if !report.wants(row.name()) {
         return Ok(());
     }
     let upstream = Upstream::start()?;
-    for (contender, proxy) in contenders(&upstream)?.into_iter().take(2) {
-        let before = process::resident_megabytes(proxy.pid())?;
-        let after = load::hold_open(proxy.address(), OPEN_STREAMS, || process::resident_megabytes(proxy.pid())).await?;
-        idle.note(contender, before);
-        open.note(contender, after - before);
+    for (contender, proxy) in contenders(&upstream, Way::Plain)?.into_iter().take(2) {
+        let (address, pid) = (proxy.address(), proxy.pid());
+        let now = || process::resident_megabytes(pid);
+        if held == Held::Nothing {
+            row.note(contender, now()?);
+            continue;
+        }
+        // One call first: what a proxy sets up once is no matter of connections.
+        load::hold(address, Shape::Json, 1, || Ok(())).await?;
+        let before = now()?;
+        let after = match held {
+            Held::LongBody => {
+                process::forget_peak(pid)?;
+                load::send_long(address, LONG_BODY).await?;
+                process::peak_megabytes(pid)?
+            }
+            Held::IdleConnections => load::hold(address, Shape::Json, connections, now).await?,
+            _ => load::hold(address, Shape::Open, connections, now).await?,
+        };
+        row.note(contender, after - before);
     }
-    report.add(idle);
-    report.add(open);
+    report.add(row);
     Ok(())
 }

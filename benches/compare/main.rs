@@ -5,9 +5,9 @@
 //! to it. A new row is a function that notes one figure of each contender per round, and a line in [`run`].
 
 mod accept;
+mod backlog;
 mod bare;
 mod calls;
-mod claim;
 mod comparison;
 mod database;
 mod fixture;
@@ -41,7 +41,7 @@ pub(crate) struct Options {
     /// Calls that are flushed, and results that are ingested.
     #[arg(long, default_value_t = 100_000)]
     calls: usize,
-    /// Puts ten million finished rows in the way of a claim instead of half a million.
+    /// Puts ten million finished rows in the way instead of half a million, and holds ten thousand connections instead of one.
     #[arg(long)]
     full: bool,
     /// What `cargo bench` passes to every benchmark.
@@ -79,7 +79,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     if let Some([job, store, upstream]) = options.child.as_deref() {
         return match job.as_str() {
             "load" => live::load_child(store, upstream).await,
-            "upstream" => live::upstream_child().await,
+            "upstream" => live::upstream_child(store).await,
             _ => memory::child(job, store, upstream).await,
         };
     }
@@ -92,7 +92,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         flush::measure(&bench, &mut report).await?;
         ingest::measure(&bench, &mut report).await?;
         memory::measure(&bench, &mut report).await?;
-        claim::measure(&bench, &mut report).await?;
+        backlog::measure(&bench, &mut report).await?;
     }
     match &options.json {
         Some(path) => std::fs::write(path, report.json()).context("writing the figures"),

@@ -20,7 +20,7 @@ pub(super) struct AdminArgs {
     token: Option<String>,
     /// Print what the admin API returns, in JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// A gateway's admin API.

@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::{App, DRAIN_GRACE, Workers};
 use crate::cli::config::ConfigArgs;
+use crate::cli::open_files;
 use crate::cli::watch::Watch;
 use crate::clock::Clock;
 use crate::hold::Periods;
@@ -32,6 +33,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     watch.follow(sources.file.iter().chain(&settings.prices.file).cloned());
     settings.hold.periods = Periods::of_this_process();
     telemetry::start(&settings.telemetry)?;
+    open_files::raise_limit();
     let mut end = End::listen()?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let app = App::start(settings, Clock::system(), Workers::Running).await?;

@@ -1,6 +1,6 @@
 //! An assessment: what speaks for and against letting a workload wait, and what it would save.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::money::NanoUsd;
 
@@ -22,7 +22,7 @@ pub struct Assessment {
 }
 
 /// What should become of a workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It looks as if nobody waits for it.
@@ -49,12 +49,15 @@ pub struct Signal {
     pub kind: SignalKind,
     /// How clearly it was seen, in percent.
     pub strength: u8,
+    /// How often it happens, of a schedule that repeats by the clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_seconds: Option<u64>,
     /// What was seen, in words and numbers.
     pub evidence: String,
 }
 
 /// What can speak for waiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignalKind {
     /// Calls come by the clock.
@@ -85,7 +88,7 @@ pub struct Veto {
 }
 
 /// What can rule waiting out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VetoKind {
     /// Calls go on from each other's answers, as people do.
@@ -134,6 +137,13 @@ impl Verdict {
             Self::Look => "look",
             Self::KeepLive => "keep live",
         }
+    }
+}
+
+impl Signal {
+    /// Whether only machines do this.
+    pub fn is_of_a_machine(&self) -> bool {
+        matches!(self.kind, SignalKind::Schedule | SignalKind::Queue)
     }
 }
 

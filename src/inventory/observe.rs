@@ -11,7 +11,7 @@ use crate::domain::charge::charges;
 use crate::domain::deferral::ServedBy;
 use crate::domain::price::Prices;
 use crate::domain::record::{CallRecord, Way};
-use crate::domain::tally::{Recorded, tally};
+use crate::domain::tally::{Recorded, last_seen, tally};
 use crate::domain::workload::WorkloadId;
 use crate::inventory::Settings;
 use crate::inventory::budget::Budget;
@@ -187,8 +187,9 @@ impl Inventory {
         self.0.reading.lock().await.time.spend(begin.elapsed());
         let mut writing = self.0.writing.lock().await;
         let calls = self.placed(&mut writing.places, &pending).await?;
-        let (hours, charges) = (tally(&calls), charges(&calls));
-        let bundle = Bundle { calls: &calls, hours: &hours, charges: &charges };
+        let (hours, seen, charges) = (tally(&calls), last_seen(&calls), charges(&calls));
+        let now = self.0.reader.clock.now();
+        let bundle = Bundle { calls: &calls, hours: &hours, seen: &seen, charges: &charges, now };
         let is_ours = self.0.store.record_deferrals(from, to, bundle).await?;
         if is_ours {
             self.0.metrics.records_written(calls.len());
@@ -275,6 +276,7 @@ impl Inventory {
         let Office { store, reader, .. } = &*self.0;
         let placing = Placing { store, keyed: &reader.keyed, recent: &reader.recent };
         let placed = placing.place(places, pending).await?;
+        crash::point("inventory.placed");
         let at = |(call, (workload, name)): (&Pending, (WorkloadId, String))| {
             let mut recorded = call.recorded.clone();
             (recorded.workload, recorded.record.workload) = (workload, name);
@@ -285,10 +287,9 @@ impl Inventory {
 
     async fn write_held(&self, writing: &mut Writing) -> Result<(), StoreError> {
         let Some(held) = &mut writing.held else { return Ok(()) };
-        let (hours, charges) = (tally(&held.calls), charges(&held.calls));
-        let bundle = Bundle { calls: &held.calls[..held.kept], hours: &hours, charges: &charges };
-        let written = self.0.store.record(bundle).await;
-        crash::point("inventory.bundle");
+        let (hours, seen, charges) = (tally(&held.calls), last_seen(&held.calls), charges(&held.calls));
+        let (calls, now) = (&held.calls[..held.kept], self.0.reader.clock.now());
+        let written = self.0.store.record(Bundle { calls, hours: &hours, seen: &seen, charges: &charges, now }).await;
         match written {
             Ok(()) => self.0.metrics.records_written(held.calls.len()),
             Err(error) => {

@@ -98,6 +98,11 @@ impl Sample {
         }
     }
 
+    /// Says whether no call of the window is missing.
+    pub(super) fn set_whole(&mut self, whole: bool) {
+        self.whole = whole;
+    }
+
     /// Its runs.
     pub fn runs(&self) -> &[Vec<Seen>] {
         &self.runs

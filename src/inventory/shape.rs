@@ -160,7 +160,7 @@ mod tests {
         assert_eq!((shape.messages, shape.tools, shape.tool_turn), (3, 2, true));
         assert_eq!(shape.blocked_by, Some("body"));
         assert_eq!((prompt.system.as_str(), prompt.tools), ("Be \"brief\"\n", vec!["a".to_owned(), "bash".to_owned()]));
-        assert_eq!(shape.prefix_bytes, 39 + 79);
+        assert_eq!(shape.prefix_bytes, 39 + 71);
         assert!(shape.system_hash != 0 && shape.tools_hash != 0 && shape.opening_hash != 0);
     }
 

@@ -37,6 +37,8 @@ pub struct Profile {
     pub system_prefix: Option<String>,
     /// The fewest and the most tools that a call offered.
     pub tools: (u32, u32),
+    /// Whether another program recorded it, which has names of its own for everything.
+    pub is_imported: bool,
 }
 
 /// One value, and how many calls had it.
@@ -136,5 +138,17 @@ impl Profile {
     /// Whether a header or a rule named it, rather than its shape.
     pub fn is_named(&self) -> bool {
         !self.workload.starts_with(FINGERPRINT)
+    }
+}
+
+impl Workload {
+    /// Whether the calls' message lists are known. Exports of other programs do not have them.
+    pub fn knows_messages(&self) -> bool {
+        self.sample.calls().any(|call| call.messages > 0)
+    }
+
+    /// Whether it is known which calls asked for a stream.
+    pub fn knows_streams(&self) -> bool {
+        self.sums.streamed > 0 || self.knows_messages() || self.sample.calls().any(|call| call.first_byte_ms > 0)
     }
 }

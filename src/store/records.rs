@@ -28,6 +28,10 @@ pub struct Bundle<'a> {
     pub hours: &'a BTreeMap<TallyKey, Tally>,
     /// What live ones of these and all others cost.
     pub charges: &'a BTreeMap<ChargeKey, ChargeSum>,
+    /// When the last call of each workload came.
+    pub seen: &'a BTreeMap<WorkloadId, Timestamp>,
+    /// Now.
+    pub now: Timestamp,
 }
 
 /// The columns of a record, in the order in which they are written and read.
@@ -61,14 +65,16 @@ macro_rules! add_hours {
 
 /// Moves on when workloads were last seen.
 macro_rules! mark_seen {
-    ($tx:ident, $hours:expr) => {
-        let seen: Vec<_> = last_hours($hours).into_iter().collect();
+    ($tx:ident, $bundle:expr) => {
+        let seen: Vec<_> = $bundle.seen.iter().collect();
         for some in seen.chunks(HOURS_AT_ONCE) {
-            let mut update = QueryBuilder::new("update workload set last_seen_at = column2 from (");
-            update.push_values(some, |mut row, (id, hour)| {
-                row.push_bind(*id).push_bind(*hour);
+            let mut update = QueryBuilder::new("update workload set changed_at = ");
+            update.push_bind($bundle.now);
+            update.push(", last_seen_at = case when last_seen_at < column2 then column2 else last_seen_at end from (");
+            update.push_values(some, |mut row, (id, at)| {
+                row.push_bind(**id).push_bind(**at);
             });
-            update.push(") as seen where id = column1 and last_seen_at < column2");
+            update.push(") as seen where id = column1");
             update.build().execute(&mut *$tx).await?;
         }
     };
@@ -110,7 +116,7 @@ impl WriteBundle for SqliteConnection {
         insert_records_sqlite(self, bundle.calls).await?;
         add_hours!(self, bundle.hours);
         add_charges!(self, bundle.charges);
-        mark_seen!(self, bundle.hours);
+        mark_seen!(self, bundle);
         Ok(())
     }
 }
@@ -120,7 +126,7 @@ impl WriteBundle for PgConnection {
         insert_records_postgres(self, bundle.calls).await?;
         add_hours!(self, bundle.hours);
         add_charges!(self, bundle.charges);
-        mark_seen!(self, bundle.hours);
+        mark_seen!(self, bundle);
         Ok(())
     }
 }
@@ -254,12 +260,6 @@ pub(super) fn figures(sum: &Tally) -> [i64; 27] {
         sum.first_byte_ms,
         sum.reader_wait_ms,
     ]
-}
-
-/// The last hour of each workload.
-pub(super) fn last_hours(hours: &BTreeMap<TallyKey, Tally>) -> BTreeMap<WorkloadId, Timestamp> {
-    // Those of one workload stand together, in order of their hours.
-    hours.keys().map(|key| (key.workload, key.hour)).collect()
 }
 
 fn small(count: u32) -> i32 {

@@ -1,9 +1,16 @@
-//! The inventory: what is recorded of calls beside their streams, and what is not.
+//! The inventory: what is recorded of calls beside their streams, what is not, and what is concluded from traffic whose
+//! truth is known.
 
+mod conclusions;
 mod deferred;
+mod imports;
 mod keeping;
 mod live;
+mod month;
 mod outside;
+mod overview;
+mod precision;
+mod thought;
 mod workloads;
 
 use offpeak::clock::Timestamp;

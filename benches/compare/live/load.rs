@@ -83,23 +83,38 @@ pub(crate) async fn child(address: &str, shape: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens streams and looks, when each has had its first event.
-pub(crate) async fn hold_open<T>(
+/// Asks once on each of so many connections, and looks when all have been answered at least in part.
+pub(crate) async fn hold<T>(
     address: SocketAddr,
-    streams: usize,
+    shape: Shape,
+    connections: usize,
     look: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let mut open = Vec::with_capacity(streams);
-    for _ in 0..streams {
+    let mut open = Vec::with_capacity(connections);
+    for _ in 0..connections {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(request(address, Shape::Open, &prompt()).as_bytes()).await?;
+        stream.write_all(request(address, shape, &prompt()).as_bytes()).await?;
+        let mut buffer = [0; 4_096];
+        ensure!(stream.read(&mut buffer).await? > 0, "a connection was cut");
         open.push(stream);
     }
-    for stream in &mut open {
-        let mut buffer = [0; 4_096];
-        ensure!(stream.read(&mut buffer).await? > 0, "a stream was cut");
-    }
     look()
+}
+
+/// Sends one call with a body of so many bytes, and waits for the answer.
+pub(crate) async fn send_long(address: SocketAddr, bytes: usize) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = request(address, Shape::Json, &prompt());
+    let (head, _) = request.split_once("content-length").context("a head with a length")?;
+    stream.write_all(format!("{head}content-length: {bytes}\r\n\r\n").as_bytes()).await?;
+    let piece = vec![b'x'; 100_000];
+    for _ in 0..bytes / piece.len() {
+        stream.write_all(&piece).await?;
+    }
+    let mut buffer = [0; 4_096];
+    ensure!(stream.read(&mut buffer).await? > 0, "the connection was cut");
+    ensure!(buffer.starts_with(b"HTTP/1.1 200"), "the body was not taken");
+    Ok(())
 }
 
 #[derive(Default)]

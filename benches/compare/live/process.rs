@@ -48,16 +48,40 @@ pub(crate) fn this_program<const N: usize>(job: [&str; N]) -> Command {
 /// A running upstream; killed when dropped.
 pub(crate) struct Upstream {
     child: Child,
-    address: SocketAddr,
+    plain: SocketAddr,
+    encrypted: SocketAddr,
+    identity: TempDir,
+}
+
+/// How a proxy speaks to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Plain,
+    Tls,
 }
 
 impl Upstream {
     pub(crate) fn start() -> anyhow::Result<Self> {
-        let mut child = this_program(["upstream", "-", "-"]).stdout(Stdio::piped()).spawn()?;
+        let identity = TempDir::new()?;
+        upstream::make_identity(identity.path())?;
+        let folder = identity.path().to_string_lossy().into_owned();
+        let mut child = this_program(["upstream", &folder, "-"]).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
-        let address = upstream::parse(&line).context("it does not say where it listens")?;
-        Ok(Self { child, address })
+        let (plain, encrypted) = upstream::parse(&line).context("it does not say where it listens")?;
+        Ok(Self { child, plain, encrypted, identity })
+    }
+
+    fn url(&self, way: Way) -> String {
+        match way {
+            Way::Plain => format!("http://{}", self.plain),
+            // By the name that its certificate has.
+            Way::Tls => format!("https://localhost:{}", self.encrypted.port()),
+        }
+    }
+
+    fn certificate(&self) -> String {
+        self.identity.path().join(upstream::CERTIFICATE).to_string_lossy().into_owned()
     }
 }
 
@@ -78,14 +102,20 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Nobody.
     pub(crate) fn none(upstream: &Upstream) -> Self {
-        Self { child: None, address: upstream.address, _folder: None }
+        Self { child: None, address: upstream.plain, _folder: None }
     }
 
-    pub(crate) fn nginx(upstream: &Upstream) -> anyhow::Result<Self> {
+    pub(crate) fn nginx(upstream: &Upstream, way: Way) -> anyhow::Result<Self> {
         let (folder, address) = (TempDir::new()?, free_address()?);
+        let (scheme, server) = match way {
+            Way::Plain => ("http", upstream.plain),
+            Way::Tls => ("https", upstream.encrypted),
+        };
         let conf = NGINX_CONF
             .replace("FOLDER", &folder.path().display().to_string())
-            .replace("UPSTREAM", &upstream.address.to_string())
+            .replace("SCHEME", scheme)
+            .replace("CERTIFICATE", &upstream.certificate())
+            .replace("UPSTREAM", &server.to_string())
             .replace("LISTEN", &address.to_string());
         let path = folder.path().join("nginx.conf");
         std::fs::write(&path, conf)?;
@@ -95,19 +125,23 @@ impl Proxy {
     }
 
     /// The program as users run it, with its store and its workers.
-    pub(crate) fn offpeak(upstream: &Upstream) -> anyhow::Result<Self> {
-        Self::serve(on_proxy_core(Path::new(OFFPEAK)), &[("UPSTREAM__URL", &format!("http://{}", upstream.address))])
+    pub(crate) fn offpeak(upstream: &Upstream, way: Way) -> anyhow::Result<Self> {
+        let mut command = on_proxy_core(Path::new(OFFPEAK));
+        command.env_clear().env("SSL_CERT_FILE", upstream.certificate());
+        Self::serve(command, &[("UPSTREAM__URL", &upstream.url(way))])
     }
 
     /// The same on both cores, with this store and nobody to send batches to.
     pub(crate) fn accepting(store: &str) -> anyhow::Result<Self> {
         let settings = [("STORE__URL", store), ("STORE__MASTER_KEY", MASTER_KEY), ("BATCH__LINGER", "1d")];
-        Self::serve(Command::new(OFFPEAK), &settings)
+        let mut command = Command::new(OFFPEAK);
+        command.env_clear();
+        Self::serve(command, &settings)
     }
 
     fn serve(mut command: Command, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let (folder, address) = (TempDir::new()?, free_address()?);
-        command.arg("serve").current_dir(folder.path()).env_clear();
+        command.arg("serve").current_dir(folder.path());
         let usual =
             [("GATEWAY__LISTEN", &*address.to_string()), ("ADMIN__LISTEN", "127.0.0.1:0"), ("TELEMETRY__LOG", "error")];
         for (name, value) in usual.iter().chain(settings) {
@@ -170,8 +204,23 @@ pub(crate) fn cpu_micros(pid: u32) -> anyhow::Result<f64> {
 
 /// What a process holds in memory, in megabytes.
 pub(crate) fn resident_megabytes(pid: Option<u32>) -> anyhow::Result<f64> {
+    memory_of(pid, "VmRSS:")
+}
+
+/// The most that a process has held since its peak was forgotten, in megabytes.
+pub(crate) fn peak_megabytes(pid: Option<u32>) -> anyhow::Result<f64> {
+    memory_of(pid, "VmHWM:")
+}
+
+/// Forgets the peak of a process, as `proc_pid_clear_refs(5)` has it.
+pub(crate) fn forget_peak(pid: Option<u32>) -> anyhow::Result<()> {
+    let pid = pid.context("there is no process")?;
+    Ok(std::fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
+}
+
+fn memory_of(pid: Option<u32>, figure: &str) -> anyhow::Result<f64> {
     let pid = pid.context("there is no process")?;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no such figure")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)).context("no such figure")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1_024.0 / 1_000_000.0)
 }

@@ -62,7 +62,7 @@ enum Story {
 use Story::*;
 
 /// Every crash point, and the story that passes it.
-const CRASHES: [(&str, Story); 39] = [
+const CRASHES: [(&str, Story); 41] = [
     ("admit.commit", Plain),
     ("admit.ticket", Plain),
     ("build.wake", Plain),
@@ -98,6 +98,8 @@ const CRASHES: [(&str, Story); 39] = [
     ("retain.lanes", Forgotten),
     ("group.closed", Grouped),
     ("group.announced", Grouped),
+    ("inventory.placed", Plain),
+    ("inventory.deferrals", Plain),
     // Further passages: what came before is durable by then.
     ("admit.ticket:2", Plain),
     ("submit.create:2", NothingMade),
@@ -258,7 +260,9 @@ impl Story {
             Promoted => {
                 until("the batch is uncertain", async || {
                     let sent = stage.storage.count("select count(*) from batch where state = 'uncertain'").await;
-                    (sent == 1).then_some(())
+                    // It is that before it is sent: it must have met what is in store for it, and not leave that to the next.
+                    let heard = stage.simulator.books().to(Endpoint::BatchCreate).count();
+                    (sent == 1 && heard == 1).then_some(())
                 })
                 .await;
                 "promote"

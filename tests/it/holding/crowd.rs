@@ -39,6 +39,9 @@ const MEMORY_LIMIT: Duration = Duration::from_mins(1);
 /// Files that a process may have open besides a connection for each caller.
 const OTHER_FILES: usize = 500;
 
+/// What a process may have open as it begins: fewer than there are callers.
+const USUAL_FILES: usize = 512;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_callers_wait_in_little_memory() {
     wait_together(1_000).await;
@@ -50,12 +53,16 @@ async fn ten_thousand_callers_wait_in_little_memory() {
     wait_together(10_000).await;
 }
 
+/// The gateway is started with the usual limit, and has to raise it itself.
 async fn wait_together(callers: usize) {
-    raise_limit(FIRST + callers + OTHER_FILES);
+    let files = FIRST + callers + OTHER_FILES;
+    limit_files(&format!("{files}:{files}"));
     let simulator = Simulator::start(simulator::Settings::default(), Clock::system()).await.unwrap();
     let storage = Storage::new(Engine::Sqlite).await;
     let settings = [("batch.linger", "1d"), ("batch.poll_min", "50ms")];
+    limit_files(&format!("{USUAL_FILES}:{files}"));
     let gateway = Gateway::start(serve(&storage, &simulator.url(), &settings)).await;
+    limit_files(&format!("{files}:{files}"));
     gateway.until_ready().await;
 
     let mut crowd = gather(&gateway, 0..FIRST).await;
@@ -132,11 +139,11 @@ async fn answer(mut caller: TcpStream) -> String {
     String::from_utf8(heard).unwrap()
 }
 
-/// Lets this process, and those that it starts, have so many files open.
-fn raise_limit(files: usize) {
-    let raised = Command::new("prlimit")
-        .args(["--pid", &std::process::id().to_string(), &format!("--nofile={files}")])
+/// Sets how many files this process, and those that it starts, may have open: as they begin, and at most.
+fn limit_files(limits: &str) {
+    let set = Command::new("prlimit")
+        .args(["--pid", &std::process::id().to_string(), &format!("--nofile={limits}")])
         .status()
         .unwrap();
-    assert!(raised.success(), "this needs {files} open files");
+    assert!(set.success(), "this needs a limit of {limits} open files");
 }

@@ -144,7 +144,10 @@ async fn write_charges(db: &Fixture, sums: &[(ChargeKey, ChargeSum)]) {
     let record = CallRecord { at: NOW, ..CallRecord::default() };
     let id = i64::from(rand::random::<u32>());
     let call = Recorded { record, id, workload: WorkloadId(1), is_unread: false, charges: Vec::new() };
-    db.store.record(Bundle { calls: &[call], hours: &BTreeMap::new(), charges: &charges }).await.unwrap();
+    db.store
+        .record(Bundle { calls: &[call], hours: &BTreeMap::new(), seen: &BTreeMap::new(), charges: &charges, now: NOW })
+        .await
+        .unwrap();
 }
 
 fn charge(hours: u64, model: &str, calls: u64) -> (ChargeKey, ChargeSum) {
