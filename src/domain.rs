@@ -5,6 +5,7 @@ pub mod batch;
 pub mod body;
 pub mod cacheable;
 pub mod callback;
+pub mod charge;
 pub mod decision;
 pub mod deferral;
 pub mod delivery;

@@ -7,6 +7,7 @@ mod accept;
 mod announce;
 mod attach;
 mod batches;
+mod charges;
 mod deferrals;
 mod deliveries;
 mod delivering;
