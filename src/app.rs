@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::announce::Announce;
 use crate::clock::Clock;
 use crate::deliver::{Deliver, SigningKey};
-use crate::domain::price::PriceTable;
+use crate::domain::price::Prices;
 use crate::egress::Egress;
 use crate::flush::Flush;
 use crate::health::Health;
@@ -29,6 +29,7 @@ use crate::poll::Poll;
 use crate::provider::{ModelKnowledge, Provider};
 use crate::rescue::Rescue;
 use crate::retain::Retain;
+use crate::savings::Savings;
 use crate::secret::Vault;
 use crate::settings::Settings;
 use crate::store::{Departures, Store};
@@ -62,6 +63,7 @@ pub struct App {
     pub store: Store,
     rooms: Rooms,
     egress: Egress,
+    prices: Prices,
     supervisor: Supervisor,
     drain: CancellationToken,
     doors: TaskTracker,
@@ -80,7 +82,7 @@ impl App {
         let store = Store::open(&settings.store, vault.clone()).await?;
         let provider = Provider::new(&settings.upstream)?;
         let live = Live::new(&settings.upstream, settings.gateway.public_url.as_ref())?;
-        let prices = Arc::new(PriceTable::built_in()?);
+        let prices = Prices::new(settings.prices.table.clone());
         let (health, nudges, metrics) = (Health::new(clock.clone()), Nudges::default(), Metrics::default());
         let departures = Departures::new(store.clone(), clock.clone(), nudges.departures.clone());
         let egress = Egress::new(settings.egress, clock.clone());
@@ -112,7 +114,7 @@ impl App {
                 provider.clone(),
                 clock.clone(),
                 settings.rescue,
-                prices,
+                prices.clone(),
                 nudges.settled.clone(),
                 nudges.rescue.clone(),
             ),
@@ -143,6 +145,7 @@ impl App {
                 departures,
             ),
             store: store.clone(),
+            savings: Savings::new(store.clone(), clock.clone(), prices.clone()),
             clock,
             hold: crew.hold.clone(),
             settled: nudges.settled.clone(),
@@ -160,6 +163,7 @@ impl App {
             store,
             rooms,
             egress,
+            prices,
             supervisor: Supervisor::new(health),
             drain: CancellationToken::new(),
             doors: TaskTracker::new(),
@@ -171,11 +175,13 @@ impl App {
         Ok(app)
     }
 
-    /// Takes over what may change while the gateway runs: the keys that it issues, and where webhooks may go.
+    /// Takes over what may change while the gateway runs: the keys that it issues, where webhooks may go, and what
+    /// the provider charges.
     pub fn reload(&self, settings: &Settings) {
         self.rooms.intake.replace_keys(&settings.intake.keys);
         self.rooms.intake.replace_receivers(&settings.intake.receivers);
         self.egress.replace(&settings.egress);
+        self.prices.replace(settings.prices.table.clone());
         if let Err(error) = self.crew.deliver.replace(&settings.deliver) {
             tracing::error!(error = %chain(&error), "webhooks go on under the settings of before");
         }

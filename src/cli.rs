@@ -13,6 +13,7 @@ mod flush;
 mod migrate;
 mod open_files;
 mod output;
+mod report;
 mod serve;
 mod sim;
 mod table;
@@ -48,6 +49,8 @@ enum Command {
     Deliveries(deliveries::Args),
     /// Have a running gateway send what is queued now
     Flush(flush::Args),
+    /// Report on a running gateway's baseline, and on what was saved
+    Report(report::Args),
     /// Apply the migrations of the store, and end
     Migrate(migrate::Args),
 }
@@ -87,6 +90,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Deferrals(args) => deferrals::run(args).await,
             Command::Deliveries(args) => deliveries::run(args).await,
             Command::Flush(args) => flush::run(args).await,
+            Command::Report(args) => report::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
         }
     });

@@ -71,6 +71,58 @@ impl Serialize for Timestamp {
     }
 }
 
+/// A day in UTC, counted from the Unix epoch; shown as `2026-11-22`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(pub i64);
+
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1_000;
+
+impl Day {
+    /// The day of an instant.
+    pub const fn of(at: Timestamp) -> Self {
+        Self(at.0.div_euclid(DAY_MILLIS))
+    }
+
+    /// Its first instant.
+    pub const fn start(self) -> Timestamp {
+        Timestamp(self.0.saturating_mul(DAY_MILLIS))
+    }
+
+    /// Reads `2026-11-22`, and nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let shaped = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        let start = shaped.then(|| Timestamp::parse_rfc3339(&format!("{text}T00:00:00Z")))?;
+        start.map(Self::of)
+    }
+
+    /// The first day of the month that `text` names, as `2026-11`, and that of the next month.
+    pub fn of_month(text: &str) -> Option<(Self, Self)> {
+        let (year, month) = text.split_once('-').filter(|(year, month)| year.len() == 4 && month.len() == 2)?;
+        let (next_year, next_month) = match month.parse::<u32>().ok()? {
+            12 => (year.parse::<u32>().ok()? + 1, 1),
+            month => (year.parse().ok()?, month + 1),
+        };
+        Some((Self::parse(&format!("{text}-01"))?, Self::parse(&format!("{next_year:04}-{next_month:02}-01"))?))
+    }
+
+    /// So many days later.
+    pub const fn plus(self, days: i64) -> Self {
+        Self(self.0.saturating_add(days))
+    }
+}
+
+impl std::fmt::Display for Day {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.start().to_string().split('T').next().unwrap_or_default())
+    }
+}
+
+impl Serialize for Day {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Tells the time: the machine's, or one that is moved by hand.
 #[derive(Clone, Debug)]
 pub struct Clock(Option<Arc<AtomicI64>>);
@@ -127,6 +179,24 @@ mod tests {
         assert_eq!(at("1970-01-01T01:00:01.5+01:00"), Some(1_500));
         for wrong in ["1970-01-01", "1970-01-01T00:00:01", "1970-01-01T00:00Z", "1970-13-01T00:00:00Z", "now", ""] {
             assert_eq!(at(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn days_and_months_are_those_of_utc() {
+        let day = Day::parse("2026-11-22").unwrap();
+        assert_eq!(
+            (day.to_string().as_str(), day.start().to_string().as_str()),
+            ("2026-11-22", "2026-11-22T00:00:00.000Z")
+        );
+        assert_eq!(Day::of(Timestamp(day.start().0 - 1)), day.plus(-1));
+        assert_eq!(Day::of(Timestamp(-1)).to_string(), "1969-12-31");
+        let month = |text| Day::of_month(text).map(|(first, next)| (first.to_string(), next.to_string()));
+        assert_eq!(month("2024-02"), Some(("2024-02-01".into(), "2024-03-01".into())));
+        assert_eq!(month("2026-12"), Some(("2026-12-01".into(), "2027-01-01".into())));
+        assert_eq!(["2026-13", "2026-1", "26-01", "2026", "2026-11-01"].map(month), [const { None }; 5]);
+        for wrong in ["2026-02-30", "2026-2-03", "2026-11-22T", "today", ""] {
+            assert_eq!(Day::parse(wrong), None, "{wrong}");
         }
     }
 

@@ -12,6 +12,7 @@ pub mod group;
 pub mod id;
 pub mod json;
 pub mod lane;
+pub mod ledger;
 pub mod money;
 pub mod price;
 pub mod record;

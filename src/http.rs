@@ -17,6 +17,7 @@ pub mod listen;
 mod messages;
 mod protocols;
 mod query;
+mod savings;
 mod settings;
 mod socket;
 pub mod threads;
@@ -32,6 +33,7 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::nudge::{Nudge, Settled};
 use crate::rescue::Rescue;
+use crate::savings::Savings;
 use crate::secret::Secret;
 use crate::store::Store;
 
@@ -57,6 +59,8 @@ pub struct Rooms {
     pub flush: Nudge,
     /// Sends live what is promoted.
     pub rescue: Rescue,
+    /// Reports on what was saved.
+    pub savings: Savings,
     /// What the workers say of themselves.
     pub health: Health,
     /// What is counted.
@@ -96,6 +100,9 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deliveries/{id}/replay", post(deliveries::replay))
         .route("/api/batches", get(admin::batches))
         .route("/api/flush", post(admin::flush))
+        .route("/api/savings", get(savings::report))
+        .route("/api/savings/recompute", post(savings::recompute))
+        .route("/api/savings/reconcile", post(savings::reconcile))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(axum::middleware::from_fn_with_state(admin::Guard::new(settings), admin::guard));

@@ -8,7 +8,6 @@ mod settings;
 mod settling;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -17,7 +16,7 @@ use crate::domain::backoff;
 use crate::domain::batch::BatchState;
 use crate::domain::id::DeferralId;
 use crate::domain::lane::Lane;
-use crate::domain::price::PriceTable;
+use crate::domain::price::Prices;
 use crate::ingest::settling::{CHUNK_RESULTS, Settling};
 use crate::nudge::Settled;
 use crate::provider::{ItemResult, Provider, ProviderError};
@@ -44,7 +43,7 @@ pub struct Ingest {
     provider: Provider,
     clock: Clock,
     settings: Settings,
-    prices: Arc<PriceTable>,
+    prices: Prices,
     /// Wakes whoever acts on what has become final.
     settled: Settled,
 }
@@ -68,7 +67,7 @@ impl Ingest {
         provider: Provider,
         clock: Clock,
         settings: Settings,
-        prices: Arc<PriceTable>,
+        prices: Prices,
         settled: Settled,
     ) -> Self {
         Self { store, provider, clock, settings, prices, settled }
@@ -174,11 +173,12 @@ impl Ingest {
             chunk.iter().filter(|(_, result)| !is_message(result)).map(|(id, _)| *id).collect();
         let members = self.store.open_members_among(batch.claim.batch, &undecided).await?;
         let members: HashMap<DeferralId, Member> = members.into_iter().map(|member| (member.id, member)).collect();
+        let prices = self.prices.table();
         let mut settlements = Vec::with_capacity(chunk.len());
         for (id, result) in chunk {
             let verdict = match result {
                 // Nothing that we know of a call can change what a Message means for it.
-                ItemResult::Succeeded(message) => decide::succeeded(message, &self.prices, now),
+                ItemResult::Succeeded(message) => decide::succeeded(message, &prices, now),
                 other => match members.get(&id) {
                     Some(member) => decide::without_message(Some(other), member, &self.settings, now),
                     None => continue,

@@ -9,7 +9,7 @@
 //! ```text
 //! roof      main  cli  app  settings
 //! floor 4   http  workers  simulator              doors: they call rooms, rooms never call them
-//! floor 3   live  intake  hold  flush  poll  ingest  announce  deliver  rescue  retain     what Offpeak does
+//! floor 3   live  intake  hold  flush  poll  ingest  announce  deliver  rescue  savings  retain     what Offpeak does
 //! floor 2   store  provider                       the only two that talk to something outside
 //! floor 1   domain                                the words: no I/O, no async, no clock
 //! ground    crash  egress  encoding  health  metrics  nudge  secret  telemetry, and below them the clock
@@ -21,7 +21,7 @@
 //! take it, each looking into the store for what is due: [`flush`] cuts queued calls into batches and
 //! submits them through the [`provider`], [`poll`] asks how they are, [`ingest`] brings the answers home,
 //! [`announce`] sees which groups are complete by that, and [`deliver`] sends the webhooks that follow, where [`egress`]
-//! lets them go.
+//! lets them go. What all of it cost stands in the store's ledger, which [`savings`] reports from.
 //! Rooms meet only in the database, so a restart is normal work and replicas need no messages.
 
 pub mod announce;
@@ -46,6 +46,7 @@ pub mod poll;
 pub mod provider;
 pub mod rescue;
 pub mod retain;
+pub mod savings;
 pub mod secret;
 pub mod settings;
 pub mod simulator;

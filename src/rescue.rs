@@ -6,7 +6,6 @@
 mod settings;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -14,14 +13,15 @@ use futures_util::{StreamExt as _, stream};
 use crate::clock::Clock;
 use crate::crash;
 use crate::domain::backoff;
-use crate::domain::deferral::{Answer, Cost, Deferral, OnDeadline, State};
+use crate::domain::deferral::{Answer, Deferral, OnDeadline, State};
 use crate::domain::id::DeferralId;
 use crate::domain::lane::Lane;
-use crate::domain::price::{PriceTable, Tier};
+use crate::domain::ledger::Bill;
+use crate::domain::price::{Prices, Tier};
 use crate::domain::usage::Billed;
 use crate::nudge::{Nudge, Settled};
 use crate::provider::{Provider, ProviderError, Refusal};
-use crate::store::{Bill, Leave, Rescue as Claimed, Scope, Store, StoreError};
+use crate::store::{Leave, Rescue as Claimed, Scope, Store, StoreError};
 use crate::telemetry::chain;
 
 pub use settings::Settings;
@@ -46,7 +46,7 @@ pub struct Rescue {
     provider: Provider,
     clock: Clock,
     settings: Settings,
-    prices: Arc<PriceTable>,
+    prices: Prices,
     /// Wakes whoever acts on what has become final.
     settled: Settled,
     /// Wakes whoever makes the live calls.
@@ -60,7 +60,7 @@ impl Rescue {
         provider: Provider,
         clock: Clock,
         settings: Settings,
-        prices: Arc<PriceTable>,
+        prices: Prices,
         settled: Settled,
         due: Nudge,
     ) -> Self {
@@ -238,8 +238,7 @@ impl Rescue {
 
     fn bill(&self, message: &str) -> Option<Bill> {
         let billed = Billed::read(message)?;
-        let cost = self.prices.cost(&billed, Tier::Live, self.clock.now()).map(|price| Cost::once(price, price));
-        Some(Bill { tokens: billed.tokens(), cost, model: billed.model })
+        Some(Bill::new(billed, &self.prices.table(), Tier::Live, self.clock.now()))
     }
 }
 

@@ -6,6 +6,7 @@ mod fault;
 mod known;
 mod layers;
 mod lists;
+mod prices;
 mod reader;
 mod reference;
 mod unsupported;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::deferral::OnDeadline;
+use crate::domain::price::PriceTable;
 use crate::domain::units::{DURATION_MAX, format_duration};
 use crate::egress::HostPattern;
 use crate::hold::{Keepalive, Periods};
@@ -86,8 +88,19 @@ pub struct Settings {
     pub egress: egress::Settings,
     /// How long things are kept.
     pub retain: retain::Settings,
+    /// What the provider charges.
+    pub prices: PriceSettings,
     /// What is logged.
     pub telemetry: telemetry::Settings,
+}
+
+/// What the provider charges, and the file that says where that differs from the built-in table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceSettings {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The prices in force.
+    pub table: PriceTable,
 }
 
 /// Settings, and how they came about.
@@ -187,6 +200,7 @@ impl Settings {
                 allow_private: read.boolean("webhooks.allow_private"),
             },
             retain: retain::Settings { retention: read.duration("defer.retention", SECOND..=DURATION_MAX) },
+            prices: prices::read(read),
             telemetry: telemetry::Settings {
                 log: read.string("telemetry.log", telemetry::LOG_FORM, telemetry::is_filter),
             },
@@ -265,7 +279,6 @@ fn keepalive(read: &mut Reader<'_>) -> Keepalive {
 fn check_what_nobody_reads(read: &mut Reader<'_>) {
     read.boolean("inventory.enabled");
     read.integer("inventory.prompt_preview", 0..=10_000);
-    read.string("prices.file", "a path, or \"\"", |_| true);
     read.url_or_empty("telemetry.otlp");
     lists::rules(read);
 }

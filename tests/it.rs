@@ -29,6 +29,7 @@ mod it {
     mod protocol_model;
     mod pushback;
     mod refuse;
+    mod report;
     mod rescue;
     mod results;
     mod retention;

@@ -7,7 +7,7 @@ use offpeak::clock::Clock;
 use offpeak::domain::deferral::OnDeadline;
 use offpeak::domain::id::DeferralId;
 use offpeak::domain::lane::{Credential, CredentialHeader, Lane};
-use offpeak::domain::price::PriceTable;
+use offpeak::domain::price::{PriceTable, Prices};
 use offpeak::flush::{self, Flush};
 use offpeak::ingest::{self, Ingest};
 use offpeak::nudge::{Nudge, Settled};
@@ -59,7 +59,7 @@ impl Ours {
         let ingesting = ingest::Settings { max_attempts: 5, on_deadline: OnDeadline::Live, lease: LEASE };
         let (nudge, settled) = (Nudge::default(), Settled::default());
         let flush = Flush::new(store.clone(), provider.clone(), clock.clone(), flushing, nudge, settled.clone());
-        let prices = Arc::new(PriceTable::built_in()?);
+        let prices = Prices::new(PriceTable::built_in()?);
         let ingest = Ingest::new(store.clone(), provider, clock.clone(), ingesting, prices, settled);
         Ok(Self { store, flush, ingest, clock })
     }

@@ -54,6 +54,32 @@ impl Admin {
         self.print(self.client.get(path).await, shown)
     }
 
+    /// Asks for a text at a path, and prints it as it came.
+    pub(super) async fn get_text(&self, path: &str) -> anyhow::Result<()> {
+        let text = self.answered(self.client.get(path).await)?;
+        output::say(text.trim_end_matches('\n'))?;
+        Ok(())
+    }
+
+    /// Sends a text, and prints the answer as it came.
+    pub(super) async fn post_text(&self, path: &str, text: String) -> anyhow::Result<()> {
+        let kind = [("content-type", "application/octet-stream")];
+        let answer = self.answered(self.client.post(path, &kind, text).await)?;
+        output::say(answer.trim_end_matches('\n'))?;
+        Ok(())
+    }
+
+    /// Has something done, and reads the answer.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let body = self.answered(self.client.post(path, &[], String::new()).await)?;
+        serde_json::from_str(&body).with_context(|| stranger(self.client.base()))
+    }
+
+    /// Whether the answer is wanted in JSON.
+    pub(super) fn wants_json(&self) -> bool {
+        self.json
+    }
+
     /// Has something done, and prints the answer likewise.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
@@ -68,12 +94,16 @@ impl Admin {
         reply: anyhow::Result<Reply>,
         shown: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
-        let remedy = || "is a gateway running there? `offpeak serve` starts one, and --admin names another".to_owned();
-        let reply = reply.map_err(|error| anyhow::anyhow!("{error:#}; {}", remedy()))?;
-        let body = accept(reply, self.client.base())?;
+        let body = self.answered(reply)?;
         let answer: T = serde_json::from_str(&body).with_context(|| stranger(self.client.base()))?;
         output::say(if self.json { body.trim_end().to_owned() } else { shown(&answer) }.as_str())?;
         Ok(())
+    }
+
+    /// The body of what was answered well.
+    fn answered(&self, reply: anyhow::Result<Reply>) -> anyhow::Result<String> {
+        let remedy = "is a gateway running there? `offpeak serve` starts one, and --admin names another";
+        accept(reply.map_err(|error| anyhow::anyhow!("{error:#}; {remedy}"))?, self.client.base())
     }
 }
 

@@ -15,7 +15,7 @@ use crate::hold::Periods;
 use crate::settings::{Settings, Sources};
 use crate::telemetry;
 
-/// How often the settings file is looked at; a change counts once it stands for as long.
+/// How often the files of the settings are looked at; a change counts once it stands for as long.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Which settings to serve with.
@@ -30,6 +30,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let sources = args.config.sources();
     let mut watch = Watch::begin(sources.file.clone()).await;
     let mut settings = Settings::load(&sources)?.settings;
+    watch.follow(sources.file.iter().chain(&settings.prices.file).cloned());
     settings.hold.periods = Periods::of_this_process();
     telemetry::start(&settings.telemetry)?;
     open_files::raise_limit();
@@ -43,9 +44,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             () = end.asked() => break,
-            _ = hang_up.recv() => reload(&app, &sources),
+            _ = hang_up.recv() => reload(&app, &sources, &mut watch),
             _ = looks.tick() => if watch.has_changed().await {
-                reload(&app, &sources);
+                reload(&app, &sources, &mut watch);
             }
         }
     }
@@ -58,10 +59,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Reads the settings again. Settings with a fault change nothing, and say why.
-fn reload(app: &App, sources: &Sources) {
+fn reload(app: &App, sources: &Sources, watch: &mut Watch) {
     match Settings::load(sources) {
         Ok(loaded) => {
             app.reload(&loaded.settings);
+            watch.follow(sources.file.iter().chain(&loaded.settings.prices.file).cloned());
             tracing::info!("settings read again");
         }
         Err(faults) => tracing::error!(%faults, "settings with a fault: nothing has changed"),

@@ -1,6 +1,6 @@
 //! Deferrals as the APIs show them, read back by the command line.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::domain::money::NanoUsd;
@@ -38,9 +38,7 @@ pub(super) struct DeferralView {
 /// What one cost.
 #[derive(Clone, Copy, Deserialize)]
 pub(super) struct CostView {
-    #[serde(deserialize_with = "nanos")]
     pub(super) paid: NanoUsd,
-    #[serde(deserialize_with = "nanos")]
     pub(super) live_price: NanoUsd,
 }
 
@@ -53,12 +51,6 @@ pub(super) fn dollars(amount: NanoUsd) -> String {
 /// The amount that [`dollars`] shows.
 pub(super) fn rounded(amount: NanoUsd) -> NanoUsd {
     NanoUsd(amount.0.saturating_add(500).div_euclid(1_000).saturating_mul(1_000))
-}
-
-/// Dollars with up to nine decimals. What one deferral costs is far below where a float would lose one of them.
-fn nanos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NanoUsd, D::Error> {
-    let dollars = f64::deserialize(deserializer)?;
-    Ok(NanoUsd((dollars * 1e9).round() as i64))
 }
 
 #[cfg(test)]

@@ -1,14 +1,32 @@
-//! Prices: the built-in table (`config/prices.toml`), and what a Message costs by it.
+//! Prices: the table in force, and what a Message costs by it.
+//!
+//! The built-in table is `config/prices.toml`. A file of one's own is laid over it: its rows and discounts hold where
+//! they say something, and the built-in ones everywhere else.
+
+mod current;
+mod file;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod own;
+mod row;
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
-
 use crate::clock::Timestamp;
 use crate::domain::money::NanoUsd;
-use crate::domain::usage::{Billed, Tokens};
+use crate::domain::usage::{Billed, Pass};
+
+pub use current::Prices;
+pub use file::PriceFault;
+
+use file::PriceFile;
+use row::{Discount, Rates, Row, Tariff};
 
 const BUILT_IN: &str = include_str!("../../config/prices.toml");
+
+/// Prices are for a million tokens, three factors are percentages, and a discount is in hundredths of a percent.
+const SCALE: i128 = 1_000_000 * 100 * 100 * 100 * 10_000;
 
 /// How a call was served, which its price depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,25 +37,32 @@ pub enum Tier {
     Batch,
 }
 
-/// Prices by model.
-#[derive(Debug)]
-pub struct PriceTable {
-    batch_percent: i128,
-    fast_percent: i128,
-    web_search: i128,
-    rows: HashMap<String, Vec<Row>>,
+/// What a Message costs, and what it would cost otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Price {
+    /// As it was served.
+    pub paid: NanoUsd,
+    /// Served live, with the caching that it had.
+    pub live: NanoUsd,
+    /// Served live without any caching.
+    pub uncached: NanoUsd,
 }
 
-/// A price table that does not read.
-#[derive(Debug, thiserror::Error)]
-pub enum PriceError {
-    /// Not TOML of the table's form.
-    #[error("reading the price table")]
-    Form(#[from] toml::de::Error),
-    /// A figure or a date that is none.
-    #[error("the price table has {0:?} where a price in dollars (\"0.125\") or a date (\"2026-10-07\") belongs")]
-    Figure(String),
+/// Prices by model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PriceTable {
+    batch_percent: i128,
+    web_search: i128,
+    aliases: HashMap<String, String>,
+    built_in: HashMap<String, Vec<Row>>,
+    own: HashMap<String, Vec<Row>>,
+    discounts: Vec<Discount>,
 }
+
+/// A price table that does not read: all that is wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[error("reading the price table: {}", self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct PriceError(pub Vec<PriceFault>);
 
 impl PriceTable {
     /// The table that was compiled in.
@@ -45,188 +70,106 @@ impl PriceTable {
     /// # Errors
     /// If it does not read; a test keeps it from coming to that.
     pub fn built_in() -> Result<Self, PriceError> {
-        Self::parse(BUILT_IN)
-    }
-
-    /// Reads a table of the form of `config/prices.toml`.
-    ///
-    /// # Errors
-    /// Where it is not of that form.
-    pub fn parse(text: &str) -> Result<Self, PriceError> {
-        let file: File = toml::from_str(text)?;
+        let PriceFile { batch_percent, web_search, models, aliases, .. } = PriceFile::read(BUILT_IN)?;
         let mut rows: HashMap<String, Vec<Row>> = HashMap::new();
-        for model in &file.model {
-            let row = Row::try_from(model)?;
-            for id in &model.id {
-                rows.entry(id.clone()).or_default().push(row);
+        for (ids, row) in models {
+            for id in ids {
+                rows.entry(id).or_default().push(row);
             }
         }
-        // The row that holds is the last that fits: later dates and higher thresholds come last.
-        for of_model in rows.values_mut() {
-            of_model.sort_by_key(|row| (row.from_millis, row.prompt_above));
+        let web_search = web_search.unwrap_or(0);
+        let (batch_percent, aliases) = (batch_percent.unwrap_or(100), aliases.into_iter().collect());
+        Ok(Self { batch_percent, web_search, aliases, built_in: rows, own: HashMap::new(), discounts: Vec::new() })
+    }
+
+    /// The built-in table under a file of one's own.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file.
+    pub fn with_own(text: &str) -> Result<Self, PriceError> {
+        let mut table = Self::built_in()?;
+        let file = PriceFile::read_over(text, &table.built_in)?;
+        table.batch_percent = file.batch_percent.unwrap_or(table.batch_percent);
+        table.web_search = file.web_search.unwrap_or(table.web_search);
+        table.aliases.extend(file.aliases);
+        for (ids, row) in file.models {
+            for id in ids {
+                table.own.entry(id).or_default().push(row);
+            }
         }
-        Ok(Self {
-            batch_percent: file.batch_percent.into(),
-            fast_percent: file.fast_percent.into(),
-            web_search: nanos(&file.web_search)?,
-            rows,
+        table.discounts = file.discounts;
+        Ok(table)
+    }
+
+    /// The model that a name means: itself, unless it is an alias.
+    pub fn name<'a>(&'a self, model: &'a str) -> &'a str {
+        self.aliases.get(model).map_or(model, String::as_str)
+    }
+
+    /// What so many web searches cost.
+    pub fn web_search(&self, searches: u64) -> NanoUsd {
+        let nanos = self.web_search.saturating_mul(searches.into());
+        NanoUsd(i64::try_from(nanos).unwrap_or(i64::MAX))
+    }
+
+    /// The models that have prices, in the order of their names.
+    pub fn models(&self) -> Vec<&str> {
+        let mut models: Vec<&str> = self.built_in.keys().chain(self.own.keys()).map(String::as_str).collect();
+        models.sort_unstable();
+        models.dedup();
+        models
+    }
+
+    /// What a Message answered at `at` costs as it was served, and otherwise; `None` as with [`Self::cost`].
+    pub fn price(&self, billed: &Billed, tier: Tier, at: Timestamp) -> Option<Price> {
+        Some(Price {
+            paid: self.cost(billed, tier, at)?,
+            live: self.cost(billed, Tier::Live, at)?,
+            uncached: self.cost(&billed.uncached(), Tier::Live, at)?,
         })
     }
 
-    /// What a Message answered at `at` costs; `None` if the model of one of its passes has no price.
+    /// What a Message answered at `at` costs; `None` if the model of one of its passes has no price, or none for how
+    /// it was served.
     pub fn cost(&self, billed: &Billed, tier: Tier, at: Timestamp) -> Option<NanoUsd> {
-        // Three percentages and a million tokens make 10^12: whole at every step, rounded once at the end.
+        // Whole at every step, and rounded once at the end.
         let mut total = 0i128;
         for pass in &billed.usage.passes {
-            let model = pass.model.as_deref().unwrap_or(&billed.model);
-            let row = self.row(model, &pass.tokens, at)?;
-            let place = if billed.usage.us_only { row.us_percent } else { 100 };
-            let speed = if billed.usage.fast { self.fast_percent } else { 100 };
-            let tier = if tier == Tier::Batch { self.batch_percent } else { 100 };
-            total += row.of(&pass.tokens) * place * speed * tier;
+            total = total.checked_add(self.of_pass(pass, billed, tier, at)?)?;
         }
-        let tokens = (total + 500_000_000_000) / 1_000_000_000_000;
-        let searches = self.web_search * i128::from(billed.usage.web_searches);
-        i64::try_from(tokens + searches).ok().map(NanoUsd)
+        let tokens = total.checked_add(SCALE / 2)? / SCALE;
+        let searches = self.web_search.checked_mul(billed.usage.web_searches.into())?;
+        i64::try_from(tokens.checked_add(searches)?).ok().map(NanoUsd)
     }
 
-    fn row(&self, model: &str, tokens: &Tokens, at: Timestamp) -> Option<&Row> {
-        let fits = |row: &&Row| row.from_millis <= at.as_millis() && tokens.prompt() > row.prompt_above;
-        let always = |row: &&Row| row.from_millis <= at.as_millis() && row.prompt_above == 0;
-        let rows = self.rows.get(model)?;
-        rows.iter().rfind(fits).or_else(|| rows.iter().rfind(always))
+    fn of_pass(&self, pass: &Pass, billed: &Billed, tier: Tier, at: Timestamp) -> Option<i128> {
+        let own = self.name(&billed.model);
+        let model = pass.model.as_deref().map_or(own, |model| self.name(model));
+        let tariff = self.tariff(model, pass.tokens.prompt(), at)?;
+        let place = if billed.usage.us_only { tariff.us } else { 100 };
+        // Fast is the model that the call asked for, not one that gives advice to it.
+        let speed = if billed.usage.fast && model == own { tariff.fast? } else { 100 };
+        let tier = if tier == Tier::Batch { self.batch_percent } else { 100 };
+        let discount = self.discounts.iter().find(|discount| discount.holds(model, at));
+        let left = discount.map_or(Discount::NONE_OFF, |discount| discount.left);
+        tariff.of(&pass.tokens)?.checked_mul(place * speed * tier * left)
     }
-}
 
-/// Nano-dollars for a million tokens.
-#[derive(Clone, Copy, Debug)]
-struct Row {
-    from_millis: i64,
-    prompt_above: u64,
-    input: i128,
-    output: i128,
-    cache_write_5m: i128,
-    cache_write_1h: i128,
-    cache_read: i128,
-    us_percent: i128,
-}
-
-impl Row {
-    fn of(&self, tokens: &Tokens) -> i128 {
-        self.input * i128::from(tokens.input)
-            + self.output * i128::from(tokens.output)
-            + self.cache_write_5m * i128::from(tokens.cache_write_5m)
-            + self.cache_write_1h * i128::from(tokens.cache_write_1h)
-            + self.cache_read * i128::from(tokens.cache_read)
-    }
-}
-
-impl TryFrom<&Model> for Row {
-    type Error = PriceError;
-
-    fn try_from(model: &Model) -> Result<Self, PriceError> {
-        let from_millis = match &model.from {
-            None => i64::MIN,
-            Some(day) => Timestamp::parse_rfc3339(&format!("{day}T00:00:00Z"))
-                .ok_or_else(|| PriceError::Figure(day.clone()))?
-                .as_millis(),
+    /// The prices of a model at a time, for a prompt of so many tokens.
+    fn tariff(&self, model: &str, prompt: u64, at: Timestamp) -> Option<Tariff> {
+        let holding = |rows: &HashMap<String, Vec<Row>>| -> Vec<Row> {
+            rows.get(model).into_iter().flatten().filter(|row| row.holds(at)).copied().collect()
         };
-        Ok(Self {
-            from_millis,
-            prompt_above: model.prompt_above.unwrap_or(0),
-            input: nanos(&model.input)?,
-            output: nanos(&model.output)?,
-            cache_write_5m: nanos(&model.cache_write_5m)?,
-            cache_write_1h: nanos(&model.cache_write_1h)?,
-            cache_read: nanos(&model.cache_read)?,
-            us_percent: model.us.unwrap_or(100).into(),
-        })
-    }
-}
-
-/// Dollars as written, in nano-dollars.
-fn nanos(dollars: &str) -> Result<i128, PriceError> {
-    let wrong = || PriceError::Figure(dollars.to_owned());
-    let (whole, fraction) = dollars.split_once('.').unwrap_or((dollars, "0"));
-    if fraction.len() > 9 || ![whole, fraction].iter().all(|part| part.bytes().all(|b| b.is_ascii_digit())) {
-        return Err(wrong());
-    }
-    let whole: i128 = whole.parse().map_err(|_| wrong())?;
-    let fraction: i128 = format!("{fraction:0<9}").parse().map_err(|_| wrong())?;
-    Ok(whole * 1_000_000_000 + fraction)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    batch_percent: u32,
-    fast_percent: u32,
-    web_search: String,
-    model: Vec<Model>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Model {
-    id: Vec<String>,
-    from: Option<String>,
-    prompt_above: Option<u64>,
-    input: String,
-    output: String,
-    cache_write_5m: String,
-    cache_write_1h: String,
-    cache_read: String,
-    us: Option<u32>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::usage::{Pass, Usage};
-
-    fn cost(model: &str, tokens: Tokens, tier: Tier, day: &str) -> Option<i64> {
-        let usage = Usage { passes: vec![Pass { model: None, tokens }], ..Usage::default() };
-        let at = Timestamp::parse_rfc3339(&format!("{day}T12:00:00Z")).unwrap();
-        PriceTable::built_in().unwrap().cost(&Billed { model: model.into(), usage }, tier, at).map(|nano| nano.0)
-    }
-
-    #[test]
-    fn a_batch_costs_half() {
-        let tokens = Tokens { input: 1_000, output: 100, ..Tokens::default() };
-        assert_eq!(cost("claude-sonnet-5-5", tokens, Tier::Live, "2026-11-01"), Some(3_000_000));
-        assert_eq!(cost("claude-sonnet-5-5", tokens, Tier::Batch, "2026-11-01"), Some(1_500_000));
-    }
-
-    #[test]
-    fn cached_tokens_have_prices_of_their_own() {
-        let tokens = Tokens { cache_write_5m: 1_000, cache_write_1h: 1_000, cache_read: 1_000, ..Tokens::default() };
-        assert_eq!(cost("claude-opus-4-5", tokens, Tier::Live, "2026-11-01"), Some(16_750_000));
-    }
-
-    #[test]
-    fn prices_change_with_the_day_and_with_the_length_of_the_prompt() {
-        let read = Tokens { cache_read: 1_000_000, ..Tokens::default() };
-        assert_eq!(cost("claude-sonnet-5-5", read, Tier::Live, "2026-10-06"), Some(200_000_000));
-        assert_eq!(cost("claude-sonnet-5-5", read, Tier::Live, "2026-10-07"), Some(100_000_000));
-        let (short, long) = (100_000, 100_001);
-        let input = |input| Tokens { input, ..Tokens::default() };
-        assert_eq!(cost("claude-haiku-5-5", input(short), Tier::Live, "2026-11-01"), Some(10_000_000));
-        assert_eq!(cost("claude-haiku-5-5", input(long), Tier::Live, "2026-11-01"), Some(50_000_500));
-    }
-
-    #[test]
-    fn an_unknown_model_has_no_price() {
-        assert_eq!(cost("claude-nobody", Tokens::default(), Tier::Live, "2026-11-01"), None);
-    }
-
-    #[test]
-    fn surcharges_multiply_and_searches_are_not_discounted() {
-        let tokens = Tokens { input: 1_000_000, ..Tokens::default() };
-        let passes = vec![Pass { model: None, tokens }];
-        let usage = Usage { passes, web_searches: 3, us_only: true, fast: false };
-        let billed = Billed { model: "claude-opus-5-5".into(), usage };
-        let at = Timestamp::from_millis(1_795_000_000_000);
-        let cost = PriceTable::built_in().unwrap().cost(&billed, Tier::Batch, at);
-        assert_eq!(cost, Some(NanoUsd(2_200_000_000 + 30_000_000)));
+        let (mut built_in, own) = (holding(&self.built_in), holding(&self.own));
+        // A later price is for all prompts: it does not leave the thresholds of an earlier one in force.
+        let latest = built_in.iter().map(|row| row.from_millis).max();
+        built_in.retain(|row| Some(row.from_millis) == latest);
+        let fits = |row: &&Row| row.prompt_above == 0 || prompt > row.prompt_above;
+        let above = built_in.iter().chain(&own).filter(fits).map(|row| row.prompt_above).max()?;
+        let at_threshold = |rows: &[Row]| {
+            let fit = rows.iter().filter(|row| row.prompt_above == above);
+            fit.max_by_key(|row| row.from_millis).map_or(Rates::default(), |row| row.rates)
+        };
+        at_threshold(&own).over(at_threshold(&built_in)).complete()
     }
 }

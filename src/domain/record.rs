@@ -66,7 +66,8 @@ pub struct CallRecord {
 }
 
 /// What became of a call that was recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Way {
     /// It was served live.
     #[default]
@@ -77,4 +78,16 @@ pub enum Way {
     Rescued,
     /// It was refused, or came to nothing.
     None,
+}
+
+impl Way {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Batch => "batch",
+            Self::Rescued => "rescued",
+            Self::None => "none",
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! Usage: what a Message says that it took, in tokens of each class.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Tokens by the class that they are billed in; a token is in one class only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
     /// Read from the prompt at full price, cached ones left out (as the provider counts them).
     pub input: u64,
@@ -20,12 +20,35 @@ pub struct Tokens {
 impl Tokens {
     /// The whole prompt, by which some models' price tiers go.
     pub fn prompt(&self) -> u64 {
-        self.input + self.cache_write_5m + self.cache_write_1h + self.cache_read
+        let cached = self.cache_write_5m.saturating_add(self.cache_write_1h).saturating_add(self.cache_read);
+        self.input.saturating_add(cached)
+    }
+
+    /// Both, class by class.
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            output: self.output.saturating_add(other.output),
+            cache_write_5m: self.cache_write_5m.saturating_add(other.cache_write_5m),
+            cache_write_1h: self.cache_write_1h.saturating_add(other.cache_write_1h),
+            cache_read: self.cache_read.saturating_add(other.cache_read),
+        }
+    }
+
+    /// What is left without the other, class by class.
+    pub fn minus(&self, other: &Self) -> Self {
+        Self {
+            input: self.input.saturating_sub(other.input),
+            output: self.output.saturating_sub(other.output),
+            cache_write_5m: self.cache_write_5m.saturating_sub(other.cache_write_5m),
+            cache_write_1h: self.cache_write_1h.saturating_sub(other.cache_write_1h),
+            cache_read: self.cache_read.saturating_sub(other.cache_read),
+        }
     }
 }
 
 /// What one sampling pass was, and what it took.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pass {
     /// The model of a pass that another one served (compaction, advice); `None` for the Message's own.
     pub model: Option<String>,
@@ -81,13 +104,30 @@ impl Billed {
 
     /// The tokens of all passes together, for counting rather than for pricing.
     pub fn tokens(&self) -> Tokens {
-        self.usage.passes.iter().fold(Tokens::default(), |sum, pass| Tokens {
-            input: sum.input + pass.tokens.input,
-            output: sum.output + pass.tokens.output,
-            cache_write_5m: sum.cache_write_5m + pass.tokens.cache_write_5m,
-            cache_write_1h: sum.cache_write_1h + pass.tokens.cache_write_1h,
-            cache_read: sum.cache_read + pass.tokens.cache_read,
-        })
+        self.usage.passes.iter().fold(Tokens::default(), |sum, pass| sum.plus(&pass.tokens))
+    }
+
+    /// The passes that the Message's own totals do not hold, as JSON; `None` where there are none.
+    pub fn passes_apart(&self) -> Option<String> {
+        let apart = self.usage.passes.get(1..).filter(|apart| !apart.is_empty())?;
+        serde_json::to_string(apart).ok()
+    }
+
+    /// Puts together what was kept of a bill: the tokens of all passes, and those passes that are apart.
+    pub fn restore(model: String, all: &Tokens, apart: Option<&str>, rest: Usage) -> Self {
+        let apart: Vec<Pass> = apart.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let own = apart.iter().fold(*all, |left, pass| left.minus(&pass.tokens));
+        let passes = [Pass { model: None, tokens: own }].into_iter().chain(apart).collect();
+        Self { model, usage: Usage { passes, ..rest } }
+    }
+
+    /// The same work without any caching: every token of the prompt read afresh.
+    pub fn uncached(&self) -> Self {
+        let mut afresh = self.clone();
+        for pass in &mut afresh.usage.passes {
+            pass.tokens = Tokens { input: pass.tokens.prompt(), output: pass.tokens.output, ..Tokens::default() };
+        }
+        afresh
     }
 }
 
@@ -176,6 +216,19 @@ mod tests {
         let billed = Billed::read(message).unwrap();
         assert_eq!(billed.tokens(), Tokens { input: 13, output: 6, ..Tokens::default() });
         assert_eq!(billed.usage.passes[1].model.as_deref(), Some("n"));
+    }
+
+    #[test]
+    fn a_bill_is_put_together_again_as_it_was() {
+        let message = r#"{"model":"m","usage":{"input_tokens":1,"output_tokens":1,"inference_geo":"us","iterations":[
+            {"type":"advisor_message","model":"n","input_tokens":4,"cache_read_input_tokens":9,"output_tokens":2},
+            {"type":"compaction","input_tokens":8,"output_tokens":3}]}}"#;
+        for message in [message, r#"{"model":"m","usage":{"input_tokens":1,"output_tokens":1}}"#] {
+            let billed = Billed::read(message).unwrap();
+            let rest = Usage { passes: Vec::new(), ..billed.usage.clone() };
+            let apart = billed.passes_apart();
+            assert_eq!(Billed::restore("m".into(), &billed.tokens(), apart.as_deref(), rest), billed);
+        }
     }
 
     #[test]

@@ -113,10 +113,8 @@ pub(super) fn wait_seconds(uri: &Uri) -> Result<u64, ApiError> {
 pub(super) fn history(uri: &Uri) -> Result<bool, ApiError> {
     let mut history = false;
     for (name, value) in pairs(uri)? {
-        match (name.as_str(), value.as_str()) {
-            ("history", "1") => history = true,
-            ("history", "0") => history = false,
-            ("history", _) => return Err(ApiError::invalid_query("history must be 1 or 0")),
+        match name.as_str() {
+            "history" => history = flag(&name, &value)?,
             _ => return Err(unknown(&name, "history")),
         }
     }
@@ -144,7 +142,7 @@ pub(super) fn limit(uri: &Uri) -> Result<u32, ApiError> {
 }
 
 /// The pairs of a query; one without a value counts as not given, and a name may stand once.
-fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
+pub(super) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
     let form = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
     let axum::extract::Query(pairs) = form.map_err(|_| ApiError::invalid_query("the query does not decode"))?;
     for (index, (name, _)) in pairs.iter().enumerate() {
@@ -153,6 +151,15 @@ fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
         }
     }
     Ok(pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect())
+}
+
+/// A yes or a no.
+pub(super) fn flag(name: &str, value: &str) -> Result<bool, ApiError> {
+    match value {
+        "1" => Ok(true),
+        "0" => Ok(false),
+        _ => Err(ApiError::invalid_query(format!("{name} must be 1 or 0"))),
+    }
 }
 
 fn state(value: &str) -> Result<State, ApiError> {
@@ -193,7 +200,8 @@ fn number(name: &str, value: &str, min: u64, max: u64) -> Result<u64, ApiError> 
     read.ok_or_else(|| ApiError::invalid_query(format!("{name} must be an integer from {min} to {max}")))
 }
 
-fn unknown(name: &str, known: &str) -> ApiError {
+/// That there is no such parameter.
+pub(super) fn unknown(name: &str, known: &str) -> ApiError {
     ApiError::invalid_query(format!("there is no parameter {}; known here: {known}", printable(name)))
 }
 

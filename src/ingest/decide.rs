@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::domain::backoff;
-use crate::domain::deferral::{Answer, Cost, OnDeadline, State};
+use crate::domain::deferral::{Answer, OnDeadline, State};
 use crate::domain::error_type::ErrorType;
+use crate::domain::ledger::Bill;
 use crate::domain::price::{PriceTable, Tier};
 use crate::domain::usage::Billed;
 use crate::ingest::Settings;
 use crate::provider::ItemResult;
-use crate::store::{Bill, Member, Verdict};
+use crate::store::{Member, Verdict};
 
 /// Waits before a call goes into another batch: doubling between these.
 const AGAIN_FIRST: Duration = Duration::from_secs(5);
@@ -18,11 +19,7 @@ const AGAIN_CAP: Duration = Duration::from_secs(10 * 60);
 
 /// A Message came. It was billed, so it counts even if its caller has asked to cancel.
 pub(super) fn succeeded(message: String, prices: &PriceTable, now: Timestamp) -> Verdict {
-    let bill = Billed::read(&message).map(|billed| {
-        let price = |tier| prices.cost(&billed, tier, now);
-        let cost = price(Tier::Batch).zip(price(Tier::Live)).map(|(paid, live)| Cost::once(paid, live));
-        Bill { tokens: billed.tokens(), cost, model: billed.model }
-    });
+    let bill = Billed::read(&message).map(|billed| Bill::new(billed, prices, Tier::Batch, now));
     Verdict::Final { state: State::Succeeded, answer: Answer { status: 200, body: message }, bill }
 }
 
@@ -154,7 +151,7 @@ mod tests {
         else {
             panic!("no bill")
         };
-        let cost = bill.cost.unwrap();
-        assert_eq!((cost.paid.0, cost.live_price.0), (750_000, 1_500_000));
+        let price = bill.price.unwrap();
+        assert_eq!((price.paid.0, price.live.0), (750_000, 1_500_000));
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Uri;
@@ -239,6 +239,12 @@ impl<'a> Reader<'a> {
         let value = self.layers.values.get(place).map(|value| &value.origin);
         let origin = value.or(item).cloned().unwrap_or(Origin::Default);
         self.layers.faults.push(Fault { origin, key: key.to_owned(), problem: problem.to_string() });
+    }
+
+    /// Tells a fault at a place in another file, which a setting names.
+    pub(super) fn fault_in(&mut self, path: &Path, at: (usize, usize), key: &str, problem: String) {
+        let origin = Origin::File { path: path.into(), at: Some(at) };
+        self.layers.faults.push(Fault { origin, key: key.to_owned(), problem });
     }
 
     /// Whether nothing was found wrong with any of these, so that they can be compared.

@@ -123,6 +123,7 @@ fn nothing_given_means_the_defaults() {
         deliver: deliver::Settings { keys: Vec::new(), receivers: Vec::new(), lease: seconds(30) },
         egress: egress::Settings { allow_hosts: Vec::new(), allow_private: false },
         retain: retain::Settings { retention: seconds(30 * 86_400) },
+        prices: PriceSettings { file: None, table: PriceTable::built_in().unwrap() },
         telemetry: telemetry::Settings { log: "info".into() },
     };
     assert_eq!(settings, expected);
@@ -180,6 +181,7 @@ fn what_a_file_sets_arrives_where_it_steers() {
             allow_private: true,
         },
         retain: retain::Settings { retention: seconds(7 * 86_400) },
+        prices: PriceSettings { file: None, table: PriceTable::built_in().unwrap() },
         telemetry: telemetry::Settings { log: "info,offpeak=debug".into() },
     };
     assert_eq!(settings, expected);

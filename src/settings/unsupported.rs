@@ -4,10 +4,8 @@ use super::reader::Reader;
 
 /// Refuses what would be ignored.
 pub(super) fn refuse(read: &mut Reader<'_>) {
-    for (key, what) in [("telemetry.otlp", "export of traces"), ("prices.file", "prices of one's own")] {
-        if !read.peek(key).is_empty() {
-            read.fault(key, format!("this build does not have {what} yet; leave it empty"));
-        }
+    if !read.peek("telemetry.otlp").is_empty() {
+        read.fault("telemetry.otlp", "this build does not have export of traces yet; leave it empty");
     }
     for item in read.items("rule") {
         read.fault(&item, "this build does not have policy rules yet; remove the section [[rule]]");

@@ -7,8 +7,10 @@ use sqlx::{PgConnection, QueryBuilder, SqliteConnection};
 use crate::clock::Timestamp;
 use crate::domain::deferral::{ServedBy, State};
 use crate::domain::id::{BatchId, DeferralId};
+use crate::domain::ledger::Bill;
+use crate::domain::money::NanoUsd;
 use crate::domain::usage::Tokens;
-use crate::store::outcomes::{Bill, count};
+use crate::store::outcomes::count;
 use crate::store::packing::Packed;
 
 /// Rows in one statement on SQLite: each statement is a walk to the connection's thread and back.
@@ -26,6 +28,31 @@ pub(super) struct Final<'a> {
 impl Final<'_> {
     fn served_by(&self) -> Option<ServedBy> {
         matches!(self.state, State::Succeeded | State::Failed).then_some(ServedBy::Batch)
+    }
+}
+
+/// What was billed for one of them.
+struct Billing<'a> {
+    id: DeferralId,
+    bill: &'a Bill,
+    tokens: Tokens,
+}
+
+impl<'a> Billing<'a> {
+    fn of(member: &Final<'a>) -> Option<Self> {
+        member.bill.map(|bill| Self { id: member.id, bill, tokens: bill.billed.tokens() })
+    }
+
+    fn paid(&self) -> Option<NanoUsd> {
+        self.bill.price.map(|price| price.paid)
+    }
+
+    fn live(&self) -> Option<NanoUsd> {
+        self.bill.price.map(|price| price.live)
+    }
+
+    fn uncached(&self) -> Option<NanoUsd> {
+        self.bill.price.map(|price| price.uncached)
     }
 }
 
@@ -113,32 +140,37 @@ impl Finish for PgConnection {
         .bind(now)
         .execute(&mut *self)
         .await?;
-        let billed: Vec<(DeferralId, &Bill)> =
-            fresh.iter().filter_map(|each| each.bill.map(|bill| (each.id, bill))).collect();
-        let tokens = |class: fn(&Tokens) -> u64| -> Vec<i64> {
-            billed.iter().map(|(_, bill)| count(class(&bill.tokens))).collect()
-        };
+        let billed: Vec<Billing<'_>> = fresh.iter().filter_map(|each| Billing::of(each)).collect();
+        fn of<'a, T>(billed: &'a [Billing<'a>], value: impl Fn(&'a Billing<'a>) -> T) -> Vec<T> {
+            billed.iter().map(value).collect()
+        }
         sqlx::query(
             "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
-                 output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd,
-                 live_nanousd)
-             select deferral.id, 'answer', tenant, workload, bill.model, 'batch', $10, input, output, write_5m, write_1h, reads,
-                 paid, live
+                 output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, web_searches, us_only,
+                 fast, passes, paid_nanousd, live_nanousd, uncached_nanousd)
+             select deferral.id, 'answer', tenant, workload, bill.model, 'batch', $15, input, output, write_5m, write_1h,
+                 reads, searches, us_only, fast, passes, paid, live, uncached
              from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-                 $8::bigint[], $9::bigint[])
-                 as bill (id, model, input, output, write_5m, write_1h, reads, paid, live)
+                 $8::bigint[], $9::boolean[], $10::boolean[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[])
+                 as bill (id, model, input, output, write_5m, write_1h, reads, searches, us_only, fast, passes, paid,
+                     live, uncached)
              join deferral on deferral.id = bill.id
              on conflict (deferral_id, kind) do nothing",
         )
-        .bind(billed.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-        .bind(billed.iter().map(|(_, bill)| bill.model.as_str()).collect::<Vec<_>>())
-        .bind(tokens(|tokens| tokens.input))
-        .bind(tokens(|tokens| tokens.output))
-        .bind(tokens(|tokens| tokens.cache_write_5m))
-        .bind(tokens(|tokens| tokens.cache_write_1h))
-        .bind(tokens(|tokens| tokens.cache_read))
-        .bind(billed.iter().map(|(_, bill)| bill.cost.map(|cost| cost.paid.0)).collect::<Vec<_>>())
-        .bind(billed.iter().map(|(_, bill)| bill.cost.map(|cost| cost.live_price.0)).collect::<Vec<_>>())
+        .bind(of(&billed, |each| each.id))
+        .bind(of(&billed, |each| each.bill.billed.model.as_str()))
+        .bind(of(&billed, |each| count(each.tokens.input)))
+        .bind(of(&billed, |each| count(each.tokens.output)))
+        .bind(of(&billed, |each| count(each.tokens.cache_write_5m)))
+        .bind(of(&billed, |each| count(each.tokens.cache_write_1h)))
+        .bind(of(&billed, |each| count(each.tokens.cache_read)))
+        .bind(of(&billed, |each| count(each.bill.billed.usage.web_searches)))
+        .bind(of(&billed, |each| each.bill.billed.usage.us_only))
+        .bind(of(&billed, |each| each.bill.billed.usage.fast))
+        .bind(of(&billed, |each| each.bill.billed.passes_apart()))
+        .bind(of(&billed, |each| each.paid().map(|amount| amount.0)))
+        .bind(of(&billed, |each| each.live().map(|amount| amount.0)))
+        .bind(of(&billed, |each| each.uncached().map(|amount| amount.0)))
         .bind(now)
         .execute(&mut *self)
         .await?;
@@ -169,25 +201,27 @@ async fn insert_entries(
     finals: &[&Final<'_>],
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let billed: Vec<(DeferralId, &Bill)> =
-        finals.iter().filter_map(|each| each.bill.map(|bill| (each.id, bill))).collect();
+    let billed: Vec<Billing<'_>> = finals.iter().filter_map(|each| Billing::of(each)).collect();
     if billed.is_empty() {
         return Ok(());
     }
     let mut insert = QueryBuilder::new(
         "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
-             output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd,
-             live_nanousd)
+             output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, web_searches, us_only, fast,
+             passes, paid_nanousd, live_nanousd, uncached_nanousd)
          select id, 'answer', tenant, workload, column2, 'batch', ",
     );
     insert.push_bind(now);
-    insert.push(", column3, column4, column5, column6, column7, column8, column9 from (");
-    insert.push_values(billed, |mut row, (id, bill)| {
-        row.push_bind(id).push_bind(&bill.model);
-        row.push_bind(count(bill.tokens.input)).push_bind(count(bill.tokens.output));
-        row.push_bind(count(bill.tokens.cache_write_5m)).push_bind(count(bill.tokens.cache_write_1h));
-        row.push_bind(count(bill.tokens.cache_read));
-        row.push_bind(bill.cost.map(|cost| cost.paid)).push_bind(bill.cost.map(|cost| cost.live_price));
+    insert.push(", column3, column4, column5, column6, column7, column8, column9, column10, column11, column12,");
+    insert.push(" column13, column14 from (");
+    insert.push_values(&billed, |mut row, each| {
+        let (tokens, usage) = (&each.tokens, &each.bill.billed.usage);
+        row.push_bind(each.id).push_bind(&each.bill.billed.model);
+        row.push_bind(count(tokens.input)).push_bind(count(tokens.output));
+        row.push_bind(count(tokens.cache_write_5m)).push_bind(count(tokens.cache_write_1h));
+        row.push_bind(count(tokens.cache_read)).push_bind(count(usage.web_searches));
+        row.push_bind(usage.us_only).push_bind(usage.fast).push_bind(each.bill.billed.passes_apart());
+        row.push_bind(each.paid()).push_bind(each.live()).push_bind(each.uncached());
     });
     // Without a condition of its own the select would take the next `on` for one.
     insert.push(") join deferral on id = column1 where true on conflict (deferral_id, kind) do nothing");

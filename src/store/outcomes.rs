@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use sqlx::QueryBuilder;
 
 use crate::clock::Timestamp;
-use crate::domain::deferral::{Answer, Cost, ServedBy, State};
+use crate::domain::deferral::{Answer, ServedBy, State};
 use crate::domain::id::{BatchId, DeferralId};
-use crate::domain::usage::Tokens;
+use crate::domain::ledger::{Bill, EntryKind};
 use crate::store::engine::{read, write};
 use crate::store::feed::Complete as _;
 use crate::store::finish::{Final, Finish as _};
@@ -33,29 +33,36 @@ macro_rules! insert_outcome {
 
 /// Writes one deferral's line of the ledger, once for each kind.
 macro_rules! insert_entry {
-    ($tx:ident, $id:expr, $kind:literal, $served_by:expr, $bill:expr, $now:expr) => {
+    ($tx:ident, $id:expr, $kind:expr, $served_by:expr, $bill:expr, $now:expr) => {{
+        let (tokens, usage, price) = ($bill.billed.tokens(), &$bill.billed.usage, $bill.price);
         sqlx::query(
             "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
-                 output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd,
-                 live_nanousd)
-             select id, $2, tenant, workload, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 from deferral where id = $1
+                 output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, web_searches, us_only,
+                 fast, passes, paid_nanousd, live_nanousd, uncached_nanousd)
+             select id, $2, tenant, workload, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
+             from deferral where id = $1
              on conflict (deferral_id, kind) do nothing",
         )
         .bind($id)
         .bind($kind)
-        .bind(&$bill.model)
+        .bind(&$bill.billed.model)
         .bind($served_by)
         .bind($now)
-        .bind(count($bill.tokens.input))
-        .bind(count($bill.tokens.output))
-        .bind(count($bill.tokens.cache_write_5m))
-        .bind(count($bill.tokens.cache_write_1h))
-        .bind(count($bill.tokens.cache_read))
-        .bind($bill.cost.map(|cost| cost.paid))
-        .bind($bill.cost.map(|cost| cost.live_price))
+        .bind(count(tokens.input))
+        .bind(count(tokens.output))
+        .bind(count(tokens.cache_write_5m))
+        .bind(count(tokens.cache_write_1h))
+        .bind(count(tokens.cache_read))
+        .bind(count(usage.web_searches))
+        .bind(usage.us_only)
+        .bind(usage.fast)
+        .bind($bill.billed.passes_apart())
+        .bind(price.map(|price| price.paid))
+        .bind(price.map(|price| price.live))
+        .bind(price.map(|price| price.uncached))
         .execute(&mut *$tx)
         .await?
-    };
+    }};
 }
 
 pub(super) use {insert_entry, insert_outcome};
@@ -134,17 +141,6 @@ pub enum Verdict {
         /// The provider's error type, where there is one.
         detail: Option<String>,
     },
-}
-
-/// What goes into the ledger for one answer.
-#[derive(Clone, Debug)]
-pub struct Bill {
-    /// The model that answered.
-    pub model: String,
-    /// What it took.
-    pub tokens: Tokens,
-    /// What it cost, where the model has a known price.
-    pub cost: Option<Cost>,
 }
 
 /// What deciding over a member needs to know.
@@ -254,7 +250,7 @@ impl Store {
                 .fetch_optional(&mut *tx)
                 .await?;
                 if is_late.is_some() {
-                    insert_entry!(tx, id, "late", ServedBy::Batch, bill, now);
+                    insert_entry!(tx, id, EntryKind::Late, ServedBy::Batch, bill, now);
                 }
             }
             send_back!(tx, batch, again, now);

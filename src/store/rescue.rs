@@ -10,12 +10,13 @@ use crate::clock::Timestamp;
 use crate::domain::batch::BatchState;
 use crate::domain::deferral::{Answer, ServedBy, State};
 use crate::domain::id::{BatchId, DeferralId};
+use crate::domain::ledger::{Bill, EntryKind};
 use crate::store::engine::{Dialect, read, write};
 use crate::store::feed::Complete as _;
 use crate::store::lanes::LaneId;
 use crate::store::outcomes::{count, insert_entry, insert_outcome};
 use crate::store::packing::Packed;
-use crate::store::{Bill, Scope, Store, StoreError};
+use crate::store::{Scope, Store, StoreError};
 
 /// A call that is to be sent live, with the claim on it.
 #[derive(Clone, Debug)]
@@ -341,9 +342,9 @@ impl Store {
             }
             if let Some(bill) = bill {
                 if settled {
-                    insert_entry!(tx, rescue.id, "answer", ServedBy::Live, bill, now);
+                    insert_entry!(tx, rescue.id, EntryKind::Answer, ServedBy::Live, bill, now);
                 } else {
-                    insert_entry!(tx, rescue.id, "late", ServedBy::Live, bill, now);
+                    insert_entry!(tx, rescue.id, EntryKind::Late, ServedBy::Live, bill, now);
                 }
             }
             if settled {

@@ -26,6 +26,7 @@ mod deliveries;
 mod feed;
 mod fixture;
 mod groups;
+mod ledger;
 mod model;
 mod plans;
 mod queue;

@@ -140,7 +140,7 @@ fn settings_that_do_not_go_together_are_told() {
 #[test]
 fn what_this_build_does_not_have_is_refused_and_checked_all_the_same() {
     let file = "[[rule]]\nname = \"r\"\nwhen = \"true\"\naction = \"dfer\"\nrollout = 101\n[telemetry]\notlp = \"http://otel:4317\"\n";
-    let told = faults_of(file, &[("OFFPEAK__PRICES__FILE", "prices.toml")]);
+    let told = faults_of(file, &[]);
     assert_eq!(
         told,
         [
@@ -148,7 +148,6 @@ fn what_this_build_does_not_have_is_refused_and_checked_all_the_same() {
             "FILE:4:10: rule[0].action: expected one of \"live\", \"observe\", \"verify\", \"defer\"; found \"dfer\"",
             "FILE:5:11: rule[0].rollout: expected an integer from 0 to 100; found 101",
             "FILE:7:8: telemetry.otlp: this build does not have export of traces yet; leave it empty",
-            "env OFFPEAK__PRICES__FILE: prices.file: this build does not have prices of one's own yet; leave it empty",
         ]
     );
 }
@@ -161,4 +160,32 @@ proptest! {
             prop_assert!(!told.is_empty());
         }
     }
+}
+
+#[test]
+fn a_price_file_is_read_and_its_faults_are_told_at_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("prices.toml");
+    let variable = [("OFFPEAK__PRICES__FILE", path.to_str().unwrap())];
+    let told = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        faults_of("", &variable).iter().map(|fault| fault.replace(path.to_str().unwrap(), "PRICES")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told("\n[[discount]]\nmodel = [\"claude-*\"]\npercent_of = 10\n"),
+        [
+            "PRICES:2:1: percent_off: missing; a [[discount]] has model, percent_off, from and until",
+            "PRICES:4:1: percent_of: unknown key; the keys here are model, percent_off, from and until",
+        ]
+    );
+    std::fs::write(&path, "batch_percent = 40\n").unwrap();
+    let prices = load("", &variable).unwrap().settings.prices;
+    assert_eq!(
+        (prices.file.as_ref(), &prices.table),
+        (Some(&path), &PriceTable::with_own("batch_percent = 40").unwrap())
+    );
+    std::fs::remove_file(&path).unwrap();
+    let gone = faults_of("", &variable);
+    assert!(gone.len() == 1 && gone[0].contains("prices.file: ") && gone[0].contains("check the path"), "{gone:?}");
+    assert_eq!(load("", &[]).unwrap().settings.prices.table, PriceTable::built_in().unwrap());
 }

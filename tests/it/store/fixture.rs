@@ -7,14 +7,16 @@ use futures_util::future::join_all;
 use offpeak::clock::Timestamp;
 use offpeak::domain::batch::BatchState;
 use offpeak::domain::body::Item;
-use offpeak::domain::deferral::{Answer, Cost, Deferral, State};
+use offpeak::domain::deferral::{Answer, Deferral, State};
 use offpeak::domain::id::{BatchId, DeferralId};
 use offpeak::domain::lane::{Credential, CredentialHeader, Lane};
+use offpeak::domain::ledger::Bill;
 use offpeak::domain::money::NanoUsd;
-use offpeak::domain::usage::Tokens;
+use offpeak::domain::price::Price;
+use offpeak::domain::usage::{Billed, Pass, Tokens, Usage};
 use offpeak::secret::{KeySource, MasterKey, Secret, Vault};
 use offpeak::store::{
-    Accepted, Bill, ClaimedBatch, LaneId, Limits, Location, NewDeferral, Scope, Settings, Settlement, Store, Verdict,
+    Accepted, ClaimedBatch, LaneId, Limits, Location, NewDeferral, Scope, Settings, Settlement, Store, Verdict,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
@@ -301,8 +303,9 @@ pub(super) fn answer(text: &str) -> Answer {
 /// A Message that was billed.
 pub(super) fn succeeded(id: DeferralId) -> Settlement {
     let tokens = Tokens { input: 1, output: 2, cache_write_5m: 3, cache_write_1h: 4, cache_read: 5 };
-    let cost = Some(Cost::once(NanoUsd(10), NanoUsd(20)));
-    let bill = Some(Bill { model: "m-1".to_owned(), tokens, cost });
+    let usage = Usage { passes: vec![Pass { model: None, tokens }], ..Usage::default() };
+    let price = Some(Price { paid: NanoUsd(10), live: NanoUsd(20), uncached: NanoUsd(30) });
+    let bill = Some(Bill { billed: Billed { model: "m-1".to_owned(), usage }, price });
     Settlement { id, verdict: Verdict::Final { state: State::Succeeded, answer: answer("done"), bill } }
 }
 

@@ -7,12 +7,14 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use offpeak::clock::Timestamp;
+use offpeak::clock::{Day, Timestamp};
 use offpeak::domain::batch::BatchState;
 use offpeak::domain::callback::Callback;
 use offpeak::domain::deferral::Answer;
 use offpeak::domain::delivery::DeliveryState;
-use offpeak::store::{Accepted, DeliveryFilter, Departure, Filter, NewDeferral, Next, PageCursor, Scope, Store, Tried};
+use offpeak::store::{
+    Accepted, DeliveryFilter, Departure, Filter, NewDeferral, Next, PageCursor, Repriced, Scope, Store, Tried,
+};
 use sqlx::{AssertSqlSafe, Row as _};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -127,6 +129,7 @@ async fn every_statement_finds_its_rows_by_an_index(db: Fixture) {
     feed_and_groups(&ear).await;
     callers_and_retention(&ear).await;
     deliveries(&ear).await;
+    ledger(&ear).await;
 }
 
 async fn queue_and_batches(ear: &Overhearing) {
@@ -303,6 +306,23 @@ async fn deliveries(ear: &Overhearing) {
     let before = Timestamp::from_millis(1_700_000_021_000);
     assert!(store.forget_handed_over(before, 100).await.unwrap() > 0);
     ear.expect("forgetting deliveries", "delivery_ended").await;
+}
+
+/// What was answered of late, behind a long history.
+async fn ledger(ear: &Overhearing) {
+    let today = Day::of(NOW);
+    ear.store.ledger_lines(today, today.plus(1)).await.unwrap();
+    ear.expect("the ledger of a day", "entry_settled").await;
+    let (first, last) = (Timestamp::from_millis(1_700_000_000_000), Timestamp::from_millis(1_800_000_000_000));
+    let some = ear.store.entries(first, last, None, 100).await.unwrap();
+    assert_eq!(some.len(), 100);
+    ear.expect("the first entries", "entry_settled").await;
+    let place = (some[99].at, some[99].deferral, some[99].kind);
+    assert_eq!(ear.store.entries(first, last, Some(place), 100).await.unwrap().len(), 100);
+    ear.expect("the next entries", "entry_settled").await;
+    let change = Repriced { deferral: some[0].deferral, kind: some[0].kind, price: None };
+    ear.store.reprice(&[change]).await.unwrap();
+    ear.expect("pricing again", "entry_pkey|sqlite_autoindex_entry_1").await;
 }
 
 /// A store whose statements are overheard.

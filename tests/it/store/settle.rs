@@ -58,19 +58,23 @@ async fn an_answer_without_a_price_is_still_in_the_ledger(db: Fixture) {
     let batch = db.batch(1..2, BatchState::Ended).await.claim.batch;
     let mut unpriced = succeeded(id(1));
     if let Verdict::Final { bill: Some(bill), .. } = &mut unpriced.verdict {
-        bill.cost = None;
+        bill.price = None;
     }
     db.store.settle(batch, &[unpriced], LATER).await.unwrap();
     assert_eq!(db.deferral(1).await.cost, None);
-    assert_eq!(db.raw.count("entry where paid_nanousd is null and live_nanousd is null").await, 1);
+    assert_eq!(
+        db.raw.count("entry where paid_nanousd is null and live_nanousd is null and uncached_nanousd is null").await,
+        1
+    );
 }
 
 async fn the_ledger_counts_each_class_of_tokens(db: Fixture) {
     let batch = db.batch(1..2, BatchState::Ended).await.claim.batch;
     db.store.settle(batch, &[succeeded(id(1))], LATER).await.unwrap();
     let entry = "select concat_ws(' ', tenant, workload, model, served_by, input_tokens, output_tokens,
-        cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd, live_nanousd) from entry";
-    assert_eq!(db.raw.texts(entry).await, ["tenant m-1 batch 1 2 3 4 5 10 20"]);
+        cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, paid_nanousd, live_nanousd, uncached_nanousd)
+        from entry";
+    assert_eq!(db.raw.texts(entry).await, ["tenant m-1 batch 1 2 3 4 5 10 20 30"]);
 }
 
 async fn settling_twice_changes_nothing(db: Fixture) {
