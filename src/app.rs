@@ -23,6 +23,7 @@ use crate::http::threads::{self, Ends};
 use crate::http::{AdminSettings, Gateway, Rooms, admin_routes, listen};
 use crate::ingest::Ingest;
 use crate::intake::Intake;
+use crate::inventory::{Inventory, Parts, Who};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::poll::Poll;
@@ -90,6 +91,30 @@ impl App {
         let gateway_doors = bind(settings.gateway.listen, "gateway.listen", settings.gateway.threads)?;
         let admin_door = bind(settings.admin.listen, "admin.listen", 1)?;
 
+        let models = ModelKnowledge::new(provider.clone(), clock.clone());
+        let intake = Intake::new(
+            store.clone(),
+            models,
+            vault.clone(),
+            clock.clone(),
+            egress.clone(),
+            settings.intake,
+            departures.clone(),
+        );
+        let callers = intake.clone();
+        let inventory = Parts {
+            store: store.clone(),
+            clock: clock.clone(),
+            vault: vault.clone(),
+            prices: prices.clone(),
+            metrics: metrics.clone(),
+            ask_who: Arc::new(move |headers| {
+                let caller = callers.caller(headers)?;
+                let blocked_by = caller.is_login().then_some("credential");
+                Some(Who { tenant: caller.tenant, blocked_by })
+            }),
+        };
+
         let patience = settings.flush.linger.min(settings.poll.min);
         let crew = Crew {
             flush: Flush::new(
@@ -130,20 +155,12 @@ impl App {
                 settings.deliver,
                 nudges.settled.deliver.clone(),
             )?,
+            inventory: Inventory::new(inventory, settings.inventory),
             retain: Retain::new(store.clone(), clock.clone(), settings.retain),
         };
-        let models = ModelKnowledge::new(provider, clock.clone());
         let rooms = Rooms {
             live,
-            intake: Intake::new(
-                store.clone(),
-                models,
-                vault,
-                clock.clone(),
-                egress.clone(),
-                settings.intake,
-                departures,
-            ),
+            intake,
             store: store.clone(),
             savings: Savings::new(store.clone(), clock.clone(), prices.clone()),
             clock,
@@ -151,6 +168,7 @@ impl App {
             settled: nudges.settled.clone(),
             flush: nudges.flush.clone(),
             rescue: crew.rescue.clone(),
+            recorder: crew.inventory.recorder(),
             health: health.clone(),
             metrics,
             admin_token: settings.admin.token.clone(),
@@ -198,6 +216,7 @@ impl App {
         self.rooms.intake.drain().await;
         self.supervisor.drain().await;
         self.crew.deliver.drain().await;
+        self.crew.inventory.finish().await;
         // Those who were cut off will try elsewhere. Where the store is gone a retry attaches to one of them all the same.
         while self.crew.departures.write().await.unwrap_or(false) {}
         self.store.close().await;

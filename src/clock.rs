@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 /// An instant in whole milliseconds since the Unix epoch; shown as RFC 3339 in UTC.
 ///
 /// Milliseconds, because that is what a UUIDv7 orders by and what both database engines keep exactly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {

@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod batch;
 pub mod body;
+pub mod cacheable;
 pub mod callback;
 pub mod decision;
 pub mod deferral;
@@ -17,6 +18,8 @@ pub mod money;
 pub mod price;
 pub mod record;
 pub mod replay;
+pub mod tally;
 pub mod units;
 pub mod usage;
 pub mod wait;
+pub mod workload;

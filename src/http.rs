@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::hold::Hold;
 use crate::intake::Intake;
+use crate::inventory::Recorder;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::nudge::{Nudge, Settled};
@@ -59,6 +60,8 @@ pub struct Rooms {
     pub flush: Nudge,
     /// Sends live what is promoted.
     pub rescue: Rescue,
+    /// Watches live calls for the inventory.
+    pub recorder: Recorder,
     /// Reports on what was saved.
     pub savings: Savings,
     /// What the workers say of themselves.

@@ -40,11 +40,11 @@ pub use tags::Tags;
 
 use depth::Depth;
 
+/// The most that is kept of a `user-agent`.
+const CLIENT_MAX: usize = 128;
+
 /// Reading a body larger than this would hold up other calls on the same thread.
 const READ_ASIDE_BYTES: usize = 256_000;
-
-/// Subscription login tokens begin like this; the provider's batches do not take them.
-const LOGIN_TOKEN_PREFIX: &str = "sk-ant-oat";
 
 /// Decides, and admits. Clones share it.
 #[derive(Clone)]
@@ -159,7 +159,7 @@ impl Intake {
     /// If it is not queued; then nothing was sent either.
     pub async fn admit(&self, terms: Terms, headers: &HeaderMap, body: Bytes) -> Result<Admitted, Refusal> {
         let caller = self.caller(headers).ok_or(Refusal::MissingCredential)?;
-        if caller.credential.secret.expose().starts_with(LOGIN_TOKEN_PREFIX) {
+        if caller.is_login() {
             let message = "a subscription login token cannot make batches: use an API key";
             return Err(Refusal::not_deferrable("credential", message));
         }
@@ -177,7 +177,8 @@ impl Intake {
         let unsaid = if item.stream { Wait::UntilDeadline } else { Wait::For(Duration::ZERO) };
         let (wait, stream) = (terms.tags.wait.unwrap_or(unsaid), item.stream);
         let is_retry = is_retry(headers);
-        let (deferral, presence) = self.accept(terms, lane, item, callback, is_retry).await?;
+        let client = client(headers);
+        let (deferral, presence) = self.accept(terms, lane, item, callback, client, is_retry).await?;
         Ok(Admitted { deferral, wait, stream, is_retry, presence })
     }
 
@@ -215,6 +216,7 @@ impl Intake {
         lane: Lane,
         item: Item,
         callback: Option<Callback>,
+        client: Option<String>,
         is_retry: bool,
     ) -> Result<(Deferral, Presence), Refusal> {
         let ticket = queued(&terms, &lane, &item);
@@ -226,6 +228,7 @@ impl Intake {
             reference: terms.tags.reference,
             group: terms.tags.group,
             callback,
+            client,
             idempotency_key: terms.tags.idempotency_key,
             is_retry,
             accepted_at: terms.asked_at,
@@ -313,6 +316,12 @@ fn lane_of(caller: Caller, headers: &HeaderMap) -> Result<Lane, Refusal> {
         workspace_id: text("anthropic-workspace-id")?,
         user_profile_id: text("anthropic-user-profile-id")?,
     })
+}
+
+/// What calls, as it says itself.
+fn client(headers: &HeaderMap) -> Option<String> {
+    let client = headers.get(http::header::USER_AGENT)?.to_str().ok()?;
+    Some(client.chars().take(CLIENT_MAX).collect())
 }
 
 /// Whether the client says that it has sent this call before.

@@ -9,7 +9,8 @@
 //! ```text
 //! roof      main  cli  app  settings
 //! floor 4   http  workers  simulator              doors: they call rooms, rooms never call them
-//! floor 3   live  intake  hold  flush  poll  ingest  announce  deliver  rescue  savings  retain     what Offpeak does
+//! floor 3   live  intake  hold  flush  poll  ingest  announce  deliver  rescue  retain           what Offpeak does
+//!           inventory  savings                                                               what it thinks of it
 //! floor 2   store  provider                       the only two that talk to something outside
 //! floor 1   domain                                the words: no I/O, no async, no clock
 //! ground    crash  egress  encoding  health  metrics  nudge  secret  telemetry, and below them the clock
@@ -22,6 +23,7 @@
 //! submits them through the [`provider`], [`poll`] asks how they are, [`ingest`] brings the answers home,
 //! [`announce`] sees which groups are complete by that, and [`deliver`] sends the webhooks that follow, where [`egress`]
 //! lets them go. What all of it cost stands in the store's ledger, which [`savings`] reports from.
+//! Beside all that the [`inventory`] thinks about which live traffic could wait as well.
 //! Rooms meet only in the database, so a restart is normal work and replicas need no messages.
 
 pub mod announce;
@@ -39,6 +41,7 @@ pub mod hold;
 pub mod http;
 pub mod ingest;
 pub mod intake;
+pub mod inventory;
 pub mod live;
 pub mod metrics;
 pub mod nudge;

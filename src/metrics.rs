@@ -24,6 +24,8 @@ struct Counted {
     held: Family<Labels<1>, Gauge>,
     holds: Family<Labels<2>, Counter>,
     webhook_attempts: Family<Labels<1>, Counter>,
+    /// Those that were recorded, dropped, and not read.
+    records: [Counter; 3],
     registry: Registry,
 }
 
@@ -64,7 +66,14 @@ impl Default for Metrics {
         let webhook_attempts = Family::default();
         let help = "Attempts to send a webhook, by what came of them";
         registry.register("webhook_attempts", help, webhook_attempts.clone());
-        Self(Arc::new(Counted { calls, held, holds, webhook_attempts, registry }))
+        let (records, dropped_records, unread_calls) = (Counter::default(), Counter::default(), Counter::default());
+        registry.register("inventory_records", "Calls that the inventory has recorded", records.clone());
+        let help = "Calls that it has not, for want of room or of a store";
+        registry.register("inventory_dropped", help, dropped_records.clone());
+        let help = "Calls that it has not read, for want of time or room: what they took is not known";
+        registry.register("inventory_unread", help, unread_calls.clone());
+        let records = [records, dropped_records, unread_calls];
+        Self(Arc::new(Counted { calls, held, holds, webhook_attempts, records, registry }))
     }
 }
 
@@ -88,6 +97,26 @@ impl Metrics {
     /// It was tried to send a webhook: what came of it, in a word.
     pub fn webhook_attempted(&self, outcome: &'static str) {
         self.0.webhook_attempts.get_or_create(&Labels([("outcome", outcome)])).inc();
+    }
+
+    /// The inventory has written down so many calls.
+    pub fn records_written(&self, count: usize) {
+        self.0.records[0].inc_by(count as u64);
+    }
+
+    /// It has dropped so many.
+    pub fn records_dropped(&self, count: usize) {
+        self.0.records[1].inc_by(count as u64);
+    }
+
+    /// It has dropped one.
+    pub fn record_dropped(&self) {
+        self.records_dropped(1);
+    }
+
+    /// It has not read one.
+    pub fn record_unread(&self) {
+        self.0.records[2].inc();
     }
 
     /// All of it in the OpenMetrics text format, which Prometheus reads.
@@ -152,6 +181,9 @@ mod tests {
         metrics.hold_began("json");
         metrics.hold_ended("json", "left");
         metrics.webhook_attempted("timeout");
+        metrics.records_written(2);
+        metrics.record_dropped();
+        metrics.record_unread();
         let measured = Measured {
             queued: Some(3),
             oldest_queued: Some(Duration::from_millis(1_500)),
@@ -194,6 +226,15 @@ mod tests {
         # HELP offpeak_webhook_attempts Attempts to send a webhook, by what came of them.
         # TYPE offpeak_webhook_attempts counter
         offpeak_webhook_attempts_total{outcome="timeout"} 1
+        # HELP offpeak_inventory_records Calls that the inventory has recorded.
+        # TYPE offpeak_inventory_records counter
+        offpeak_inventory_records_total 2
+        # HELP offpeak_inventory_dropped Calls that it has not, for want of room or of a store.
+        # TYPE offpeak_inventory_dropped counter
+        offpeak_inventory_dropped_total 1
+        # HELP offpeak_inventory_unread Calls that it has not read, for want of time or room: what they took is not known.
+        # TYPE offpeak_inventory_unread counter
+        offpeak_inventory_unread_total 1
         # EOF
         "##);
     }

@@ -40,12 +40,16 @@ impl Retain {
         if handed_over >= u64::from(BITE) {
             return Ok(true);
         }
+        let records = self.store.forget_records(before, BITE).await?;
+        if records >= u64::from(BITE) {
+            return Ok(true);
+        }
         crash::point("retain.batches");
         let batches = self.store.forget_batches(before).await?;
         crash::point("retain.lanes");
         let credentials = self.store.forget_lanes(now).await?;
-        if deferrals + handed_over + batches + credentials > 0 {
-            tracing::info!(deferrals, handed_over, batches, credentials, "deleted what need not be kept");
+        if deferrals + handed_over + records + batches + credentials > 0 {
+            tracing::info!(deferrals, handed_over, records, batches, credentials, "deleted what need not be kept");
         }
         Ok(false)
     }

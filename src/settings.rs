@@ -27,7 +27,9 @@ use crate::hold::{Keepalive, Periods};
 use crate::http::{AdminSettings, GatewaySettings, one_thread_per_core};
 use crate::secret::{KeySource, MasterKey};
 use crate::store::Location;
-use crate::{deliver, egress, flush, hold, ingest, intake, poll, provider, rescue, retain, store, telemetry};
+use crate::{
+    deliver, egress, flush, hold, ingest, intake, inventory, poll, provider, rescue, retain, store, telemetry,
+};
 
 pub use fault::{Fault, Faults, Origin};
 
@@ -86,6 +88,8 @@ pub struct Settings {
     pub deliver: deliver::Settings,
     /// Where webhooks to URLs of callers may go.
     pub egress: egress::Settings,
+    /// What is observed.
+    pub inventory: inventory::Settings,
     /// How long things are kept.
     pub retain: retain::Settings,
     /// What the provider charges.
@@ -199,6 +203,10 @@ impl Settings {
                 allow_hosts: read.list("webhooks.allow_hosts", HOSTS_FORM, HostPattern::parse),
                 allow_private: read.boolean("webhooks.allow_private"),
             },
+            inventory: inventory::Settings {
+                enabled: read.boolean("inventory.enabled"),
+                prompt_preview: read.integer("inventory.prompt_preview", 0..=10_000) as usize,
+            },
             retain: retain::Settings { retention: read.duration("defer.retention", SECOND..=DURATION_MAX) },
             prices: prices::read(read),
             telemetry: telemetry::Settings {
@@ -277,8 +285,6 @@ fn keepalive(read: &mut Reader<'_>) -> Keepalive {
 
 /// Settings of parts that read nothing of their own yet: a wrong one is told now all the same.
 fn check_what_nobody_reads(read: &mut Reader<'_>) {
-    read.boolean("inventory.enabled");
-    read.integer("inventory.prompt_preview", 0..=10_000);
     read.url_or_empty("telemetry.otlp");
     lists::rules(read);
 }

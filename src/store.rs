@@ -16,6 +16,7 @@ mod feed;
 mod finish;
 mod gather;
 mod groups;
+mod inventory;
 mod joining;
 mod lanes;
 mod ledger;
@@ -23,12 +24,16 @@ mod migrate;
 mod noting;
 mod outcomes;
 mod packing;
+mod partitions;
 mod queue;
+mod recording;
+mod records;
 mod rescue;
 mod retain;
 mod settings;
 mod single;
 mod transitions;
+mod workloads;
 
 use std::sync::Arc;
 
@@ -41,14 +46,18 @@ pub use delivering::{ClaimedDelivery, WaitingReceiver};
 pub use departures::{Departures, Presence};
 pub use feed::{FeedLine, FeedPage, Position};
 pub use groups::Closed;
+pub use inventory::{RecordCursor, RecordPage, WorkloadSum};
 pub use lanes::{LaneId, PausedLane};
 pub use ledger::{EntryPlace, Repriced};
 pub use migrate::MigrateError;
 pub use noting::{Next, Tried};
 pub use outcomes::{Member, Settlement, Verdict};
 pub use queue::{Backlog, QueueDepth};
+pub use recording::Unrecorded;
+pub use records::Bundle;
 pub use rescue::{Leave, Rescue};
 pub use settings::{Location, Settings};
+pub use workloads::{KnownWorkload, StoredWorkload, WorkloadFilter};
 
 use crate::secret::Vault;
 use engine::Engine;
@@ -65,6 +74,13 @@ pub enum StoreError {
     /// What is stored is not what was written.
     #[error("a stored value is damaged")]
     Damaged(#[source] Arc<std::io::Error>),
+}
+
+impl StoreError {
+    /// Whether the database was there and did not take what it was given.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unavailable(error) if error.as_database_error().is_some())
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -105,6 +121,7 @@ pub struct Store {
     accepting: Arc<accept::Accepting>,
     gathering: Arc<gather::Gathering>,
     noting: Arc<noting::Noting>,
+    partitions: Arc<partitions::Partitions>,
     /// Keeps other processes off an SQLite file for as long as any clone lives.
     _single: Option<Arc<single::SingleProcess>>,
 }
@@ -130,6 +147,7 @@ impl Store {
             accepting: Arc::default(),
             gathering: Arc::default(),
             noting: Arc::default(),
+            partitions: Arc::default(),
             _single: single,
         })
     }

@@ -9,6 +9,7 @@ use crate::deliver::Deliver;
 use crate::flush::Flush;
 use crate::hold::{Hold, WATCH_EVERY};
 use crate::ingest::Ingest;
+use crate::inventory::Inventory;
 use crate::nudge::{Nudge, Settled};
 use crate::poll::Poll;
 use crate::rescue::Rescue;
@@ -36,6 +37,8 @@ pub struct Crew {
     pub departures: Departures,
     /// Sends webhooks.
     pub deliver: Deliver,
+    /// Records calls.
+    pub inventory: Inventory,
     /// Deletes what need not be kept.
     pub retain: Retain,
 }
@@ -80,6 +83,9 @@ const TRANSFER_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Everything else is a few statements or questions.
 const LOOK_LIMIT: Duration = Duration::from_secs(2 * 60);
+
+/// How often what was seen of live calls is taken up: it is held in memory till then.
+const READ_EVERY: Duration = Duration::from_millis(100);
 
 /// How often a worker looks whose nudge comes from this process alone: a batch that a dead replica held is found so.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -138,11 +144,25 @@ pub fn timetable(crew: &Crew, nudges: &Nudges, patience: Duration) -> Vec<Worker
             |it| async move { it.run().await },
         ));
     }
+    for worker in inventory(crew) {
+        workers.push(worker);
+    }
     // Behind those who make deferrals final.
     workers.push(worker("announce", SWEEP, LOOK_LIMIT, &nudges.settled.announce, &crew.announce, |it| async move {
         it.run().await
     }));
     workers
+}
+
+/// Those who keep the inventory. What they hold is written at the latest after two of their periods, and lost in a crash
+/// before that.
+fn inventory(crew: &Crew) -> [Worker; 3] {
+    let (none, it) = (Nudge::default(), &crew.inventory);
+    [
+        worker("inventory-read", READ_EVERY, LOOK_LIMIT, &none, it, |it| async move { it.read().await }),
+        worker("inventory-write", SWEEP, LOOK_LIMIT, &none, it, |it| async move { it.write().await }),
+        worker("inventory-follow", SWEEP, LOOK_LIMIT, &none, it, |it| async move { it.follow().await }),
+    ]
 }
 
 fn worker<T, F>(

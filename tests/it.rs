@@ -17,6 +17,7 @@ mod it {
     mod floor_plan;
     mod groups;
     mod holding;
+    mod inventory;
     mod items;
     mod keys;
     mod lanes;

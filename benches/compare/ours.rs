@@ -75,6 +75,7 @@ impl Ours {
             reference: None,
             group: None,
             callback: None,
+            client: None,
             idempotency_key: None,
             is_retry: false,
             accepted_at: now,

@@ -51,28 +51,39 @@ impl Item {
             return Err(invalid("the body is not valid JSON"));
         }
         let members = json::members(text).ok_or_else(|| invalid("the body is not a JSON object"))?;
-        // Of a name that stands twice the last counts, as in the parsers that will read the item.
-        let last = |name: &str| members.iter().rev().find(|member| member.name == name).map(|member| member.value);
-
-        let model = last("model").and_then(json::unescape).filter(|model| is_model_name(model));
-        let model = model.ok_or_else(|| invalid("`model` must be a string of 1 to 256 printable characters"))?;
-        check_messages(last("messages"))?;
-        check_max_tokens(last("max_tokens"))?;
-        check_refused(&members)?;
-        check_profile(&members, user_profile)?;
-        let stream = match last("stream") {
-            None | Some("null" | "false") => false,
-            Some("true") => true,
-            Some(_) => return Err(blocked("stream", "`stream` must be true or false")),
-        };
+        let (model, stream) = check(&members, user_profile)?;
 
         let item = match json::without(text, &members, "stream") {
             Cow::Borrowed(same) => same.to_owned(),
             Cow::Owned(without) => without,
         };
         let hash = Sha256::digest(item.as_bytes()).into();
-        Ok(Self { model: model.into_owned(), stream, hash, text: item })
+        Ok(Self { model, stream, hash, text: item })
     }
+}
+
+/// Why a batch could not take a call with these members, in a word; `None` if it could.
+pub fn blocked_by(members: &[Member<'_>], user_profile: Option<&str>) -> Option<&'static str> {
+    check(members, user_profile).err().map(|no| no.blocked_by)
+}
+
+/// The model of a call that a batch can take, and whether it asks for a stream.
+fn check(members: &[Member<'_>], user_profile: Option<&str>) -> Result<(String, bool), NotDeferrable> {
+    // Of a name that stands twice the last counts, as in the parsers that will read the item.
+    let last = |name: &str| members.iter().rev().find(|member| member.name == name).map(|member| member.value);
+
+    let model = last("model").and_then(json::unescape).filter(|model| is_model_name(model));
+    let model = model.ok_or_else(|| invalid("`model` must be a string of 1 to 256 printable characters"))?;
+    check_messages(last("messages"))?;
+    check_max_tokens(last("max_tokens"))?;
+    check_refused(members)?;
+    check_profile(members, user_profile)?;
+    let stream = match last("stream") {
+        None | Some("null" | "false") => false,
+        Some("true") => true,
+        Some(_) => return Err(blocked("stream", "`stream` must be true or false")),
+    };
+    Ok((model.into_owned(), stream))
 }
 
 /// Far longer than any model's name, and short enough to keep in a column of its own.

@@ -5,7 +5,7 @@ use crate::domain::money::NanoUsd;
 use crate::domain::usage::Tokens;
 
 /// One call as the inventory has it. What is not known is 0, `false` or empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallRecord {
     /// When it arrived.
     pub at: Timestamp,

@@ -321,6 +321,7 @@ mod tests {
             reference: None,
             group: None,
             callback: None,
+            client: None,
             idempotency_key: None,
             is_retry: false,
             accepted_at: NOW,

@@ -17,6 +17,7 @@ use crate::domain::lane::CredentialHeader;
 use crate::http::beside::Beside;
 use crate::http::error::ApiError;
 use crate::http::{Rooms, messages, own_routes};
+use crate::inventory::{Answering as Watched, Tap};
 use crate::live::LiveBody;
 use crate::telemetry::chain;
 
@@ -25,7 +26,7 @@ use crate::telemetry::chain;
 pub(super) type Answering = Pin<Box<dyn Future<Output = Response<GatewayBody>> + Send>>;
 
 /// A body that is relayed, or one of our own.
-pub(super) type GatewayBody = Either<LiveBody, Body>;
+pub(super) type GatewayBody = Either<Watched<LiveBody>, Body>;
 
 /// Serves the gateway's listener. Clones share everything.
 ///
@@ -74,19 +75,26 @@ impl Gateway {
             });
         }
         let gateway = self.clone();
-        Box::pin(async move { gateway.relay(request).await })
+        Box::pin(async move { gateway.relay(request, Tap::none()).await })
     }
 
-    /// Passes a request on, and its answer back.
-    pub(super) async fn relay(&self, request: Request<Incoming>) -> Response<GatewayBody> {
+    /// Passes a request on, and its answer back; both are watched by the tap while they pass.
+    pub(super) async fn relay(&self, request: Request<Incoming>, tap: Tap) -> Response<GatewayBody> {
         let credential = self.stand_in(&request);
-        match self.rooms().live.forward(request, credential).await {
-            Ok(answer) => answer.map(Either::Left),
+        match self.rooms().live.forward(request.map(|body| tap.asking(body)), credential).await {
+            Ok(answer) => tap.answered(answer).map(Either::Left),
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "a live call was not answered");
-                ApiError::from(&error).response().map(Either::Right)
+                let answer = ApiError::from(&error).response();
+                tap.failed(answer.status().as_u16());
+                answer.map(Either::Right)
             }
         }
+    }
+
+    /// A tap for a call, which begins now.
+    pub(super) fn tap(&self, request: &Request<Incoming>) -> Tap {
+        self.rooms().recorder.tap(request.headers(), self.rooms().clock.now())
     }
 
     /// The upstream's key, where the caller presents one that the gateway has issued in its place.

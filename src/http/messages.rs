@@ -26,7 +26,8 @@ pub(super) fn call(gateway: &Gateway, request: Request<Incoming>) -> Answering {
     let gateway = gateway.clone();
     match gateway.rooms().intake.decide(request.headers()) {
         Ok(Route::Live(reason)) => Box::pin(async move {
-            let answer = gateway.relay(request).await;
+            let tap = gateway.tap(&request);
+            let answer = gateway.relay(request, tap).await;
             decided(&gateway, &Decision::Live(reason));
             showing(answer, &Decision::Live(reason))
         }),

@@ -66,7 +66,10 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 /// # Errors
 /// If there is no such thread to be had.
 pub async fn serve(listener: StdListener, rooms: Rooms, ends: Ends) -> io::Result<()> {
-    let gateway = Gateway::new(Rooms { live: rooms.live.apart(), ..rooms }, Beside::On(Handle::current()));
+    let gateway = Gateway::new(
+        Rooms { live: rooms.live.apart(), recorder: rooms.recorder.apart(), ..rooms },
+        Beside::On(Handle::current()),
+    );
     let (started, has_started) = oneshot::channel();
     let run = move || match begin(listener) {
         Ok((runtime, listener)) => {

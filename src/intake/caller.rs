@@ -18,7 +18,15 @@ pub struct Caller {
     pub is_issued: bool,
 }
 
+/// Subscription login tokens begin like this; the provider's batches do not take them.
+const LOGIN_TOKEN_PREFIX: &str = "sk-ant-oat";
+
 impl Caller {
+    /// Whether it acts by a subscription's login token.
+    pub fn is_login(&self) -> bool {
+        self.credential.secret.expose().starts_with(LOGIN_TOKEN_PREFIX)
+    }
+
     /// Reads the credential of a request; `None` if it carries none.
     ///
     /// Where both headers stand (some clients send their key in each), `x-api-key` counts, as with the provider.

@@ -49,6 +49,8 @@ pub struct NewDeferral {
     pub group: Option<String>,
     /// Where its webhook goes.
     pub callback: Option<Callback>,
+    /// What called: its `user-agent`.
+    pub client: Option<String>,
     /// The same key from the same tenant gives the same deferral.
     pub idempotency_key: Option<String>,
     /// Whether the client says that it has sent this call before.
@@ -186,8 +188,9 @@ impl Insert for SqliteConnection {
             let new = &row.new;
             let done = sqlx::query(
                 "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
-                     idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url)
-                 values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14)
+                     idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
+                     client)
+                 values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14, $15)
                  on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing",
             )
             .bind(new.id)
@@ -204,6 +207,7 @@ impl Insert for SqliteConnection {
             .bind(new.deadline)
             .bind(new.callback.as_ref().map(|callback| &callback.receiver))
             .bind(row.callback_url())
+            .bind(&new.client)
             .execute(&mut *self)
             .await?;
             if done.rows_affected() == 1 {
@@ -224,14 +228,16 @@ macro_rules! insert_text {
     ($conflict:literal) => {
         concat!(
             "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
-                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url)
+                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
+                 client)
              select id, tenant, lane_id, 'queued', model, workload, reference, group_name,
-                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, accepted_at, receiver, callback_url
+                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, accepted_at, receiver, callback_url,
+                 client
              from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                  $9::bytea[], $10::integer[], $11::timestamptz[], $12::timestamptz[],
-                 $13::text[], $14::text[])
+                 $13::text[], $14::text[], $15::text[])
                  as new (id, tenant, lane_id, model, workload, reference, group_name, idempotency_key, body_hash,
-                     body_bytes, accepted_at, deadline_at, receiver, callback_url) ",
+                     body_bytes, accepted_at, deadline_at, receiver, callback_url, client) ",
             $conflict,
             " returning id"
         )
@@ -265,6 +271,7 @@ impl Insert for PgConnection {
             .bind(column(rows, |row| row.new.deadline))
             .bind(column(rows, |row| row.new.callback.as_ref().map(|callback| callback.receiver.as_str())))
             .bind(column(rows, Row::callback_url))
+            .bind(column(rows, |row| row.new.client.as_deref()))
             .fetch_all(&mut *self)
             .await?;
         let inserted: HashSet<DeferralId> = ids.into_iter().collect();

@@ -1,7 +1,7 @@
 //! Retention: what is final for long enough goes, and credentials go as soon as nothing needs them. Entries stay.
 
 use crate::clock::Timestamp;
-use crate::store::engine::{Dialect, write};
+use crate::store::engine::{Dialect, Engine, write};
 use crate::store::lanes::FORGET_AFTER;
 use crate::store::{Store, StoreError};
 
@@ -44,6 +44,20 @@ impl Store {
                 forgotten += done.rows_affected();
             }
             forgotten
+        }))
+    }
+
+    /// Deletes records of calls that came before `before`: on SQLite at most `limit`, on PostgreSQL day by day. Says how
+    /// many rows, or days, that were.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn forget_records(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        if let Engine::Postgres(pool) = &self.engine {
+            return self.drop_partitions(pool, before).await;
+        }
+        Ok(write!(self, tx => {
+            sqlx::query(FORGET_RECORDS).bind(before).bind(i64::from(limit)).execute(tx).await?.rows_affected()
         }))
     }
 
@@ -119,6 +133,10 @@ const FORGET_DELIVERY_ATTEMPTS: &str = "
 const FORGET_DELIVERIES: &str = "
     delete from delivery where id in (
         select id from delivery where ended_at < $1 and ended_at is not null order by ended_at, id limit $2)";
+
+const FORGET_RECORDS: &str = "
+    delete from call_record where (at, id) in (
+        select at, id from call_record where at < $1 order by at, id limit $2)";
 
 /// Groups of which nothing is new since $1, and no member is left. They are locked, so that nobody joins one meanwhile;
 /// who does just now is let be.

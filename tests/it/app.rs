@@ -18,6 +18,7 @@ use offpeak::clock::{Clock, Timestamp};
 use offpeak::hold::Periods;
 use offpeak::settings::{Settings, Sources};
 use offpeak::simulator::{self, Books, Fault, Simulator};
+use offpeak::store::{Store, StoreError};
 use offpeak::workers::{Nudges, timetable};
 
 pub(crate) use client::{Answer, Call, KEY, OTHER_KEY, body, client};
@@ -162,15 +163,20 @@ impl TestApp {
 
     /// Every worker looks until none has anything to do at this time.
     pub(crate) async fn settle(&self) {
+        self.try_settle().await.unwrap();
+    }
+
+    /// The same where one may fail.
+    pub(crate) async fn try_settle(&self) -> Result<(), StoreError> {
         let workers = timetable(&self.app().crew, &Nudges::default(), Duration::ZERO);
         for _ in 0..LOOKS_MAX {
             let mut has_more = false;
             for worker in &workers {
-                has_more |= (worker.task)().await.unwrap();
+                has_more |= (worker.task)().await?;
             }
             self.app().crew.deliver.idle().await;
             if !has_more {
-                return;
+                return Ok(());
             }
         }
         panic!("the workers find no end");
@@ -226,6 +232,11 @@ impl TestApp {
     /// The stand-in provider itself.
     pub(crate) fn simulator(&self) -> &Simulator {
         &self.simulator
+    }
+
+    /// The app's own store.
+    pub(crate) fn store(&self) -> &Store {
+        &self.app().store
     }
 
     /// The store behind the app's back.

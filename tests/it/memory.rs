@@ -156,6 +156,7 @@ fn deferral(lane: &Lane, text: &str, now: Timestamp) -> NewDeferral {
         reference: None,
         group: None,
         callback: None,
+        client: None,
         idempotency_key: None,
         is_retry: false,
         accepted_at: now,

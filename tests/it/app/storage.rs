@@ -84,6 +84,30 @@ impl Storage {
         connected!(self, connection => sqlx::query_as(statement).fetch_all(&mut connection).await.unwrap())
     }
 
+    /// All that is stored, as far as it is text.
+    pub(crate) async fn dump(&self) -> String {
+        match &self.database {
+            None => {
+                let mut all = Vec::new();
+                for file in ["offpeak.db", "offpeak.db-wal"] {
+                    all.extend(std::fs::read(self.folder.path().join(file)).unwrap_or_default());
+                }
+                String::from_utf8_lossy(&all).into_owned()
+            }
+            Some(_) => {
+                let mut all = String::new();
+                for table in ["call_record", "call_hour", "workload"] {
+                    let rows = format!("select coalesce(string_agg(it::text, ' '), '') from {table} as it");
+                    let rows: String = connected!(self, connection => {
+                        sqlx::query_scalar(sqlx::AssertSqlSafe(rows.clone())).fetch_one(&mut connection).await.unwrap()
+                    });
+                    all.push_str(&rows);
+                }
+                all
+            }
+        }
+    }
+
     /// Changes something behind the app's back.
     pub(crate) async fn change(&self, statement: &'static str) {
         connected!(self, connection => {

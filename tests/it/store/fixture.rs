@@ -289,6 +289,7 @@ pub(super) fn call(number: u128) -> NewDeferral {
         reference: None,
         group: None,
         callback: None,
+        client: None,
         idempotency_key: None,
         is_retry: false,
         accepted_at,

@@ -1,0 +1,48 @@
+//! The inventory: which jobs call the model, whether they could wait, and what that would save.
+//!
+//! Its recording half watches calls beside their streams ([`Tap`]), reads what was seen within a small share of the time,
+//! and writes it down in bundles ([`Inventory`]). Its thinking half is pure: whoever records or imports calls brings a
+//! [`Workload`], and [`assess`] turns it into an [`Assessment`].
+
+mod answer;
+mod assess;
+mod assessment;
+mod budget;
+mod collect;
+mod figures;
+mod fingerprint;
+mod keyed;
+mod normal;
+mod observe;
+mod pieces;
+mod placing;
+mod reading;
+mod recent;
+mod recorder;
+mod room;
+mod sample;
+mod sampling;
+mod savings;
+mod settings;
+mod shape;
+mod signals;
+mod sketch;
+mod suggest;
+mod tap;
+mod tray;
+mod who;
+mod words;
+mod workload;
+
+pub use assess::assess;
+pub use assessment::{Assessment, Ineligible, Part, Savings, Signal, SignalKind, Verdict, Veto, VetoKind};
+pub use collect::{Collector, UsageSum};
+pub use figures::dollars;
+pub use observe::{Inventory, Parts};
+pub use recorder::Recorder;
+pub use sample::{Sample, Seen};
+pub use settings::Settings;
+pub use suggest::suggest;
+pub use tap::{Answering, Asking, Tap};
+pub use who::{AskWho, Who};
+pub use workload::{Blocked, Hour, ModelSums, Profile, Share, Sums, Window, Workload};

@@ -1,0 +1,244 @@
+//! Placing: which workload a call belongs to. Those that are known are kept in memory; a new one is written down before
+//! its first call is, by one replica at a time.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::domain::tally::Recorded;
+use crate::domain::workload::{NewWorkload, WorkloadId, WorkloadKind};
+use crate::inventory::fingerprint::Traits;
+use crate::inventory::keyed::Keyed;
+use crate::inventory::recent::Recent;
+use crate::inventory::sketch::Sketch;
+use crate::store::{Store, StoreError};
+
+/// Workloads of one tenant that nobody has named. Calls beyond them are counted together, so that prompts which no
+/// template explains make no list that nobody reads.
+pub(super) const WORKLOADS_MAX: usize = 200;
+
+/// Workloads kept in memory, of all tenants: some 20 MB with their sketches.
+const KNOWN_MAX: usize = 20_000;
+
+/// Named workloads that are remembered to be there.
+const NAMED_MAX: usize = 50_000;
+
+/// How often it is tried to add workloads of a tenant for whom other replicas do so as well.
+const ATTEMPTS: usize = 5;
+
+/// A call that has no workload yet.
+#[derive(Clone)]
+pub(super) struct Pending {
+    pub(super) recorded: Recorded,
+    pub(super) belongs: Belongs,
+}
+
+impl Pending {
+    fn tenant(&self) -> &str {
+        &self.recorded.record.tenant
+    }
+}
+
+/// What its workload follows from.
+#[derive(Clone)]
+pub(super) enum Belongs {
+    /// The name that a header or a rule gave it.
+    Named(String),
+    /// It was known when the call was read.
+    Known(WorkloadId),
+    /// What the call looks like.
+    Alike(Box<Look>),
+    /// Nothing, since it was not read.
+    Unread,
+}
+
+/// What a call looks like.
+#[derive(Clone)]
+pub(super) struct Look {
+    pub(super) family: String,
+    pub(super) client: String,
+    /// What the same prompt of the same caller is known by.
+    pub(super) exact: u64,
+    pub(super) traits: Traits,
+}
+
+/// The workloads that are known.
+#[derive(Default)]
+pub(super) struct Places {
+    /// Those that nobody has named, by tenant.
+    alike: HashMap<String, Vec<Known>>,
+    /// Those that are written down whatever comes.
+    named: HashSet<WorkloadId>,
+}
+
+struct Known {
+    id: WorkloadId,
+    family: String,
+    client: String,
+    sketch: Sketch,
+}
+
+/// What placing needs.
+pub(super) struct Placing<'a> {
+    pub(super) store: &'a Store,
+    pub(super) keyed: &'a Keyed,
+    pub(super) recent: &'a Recent,
+}
+
+/// A workload's id and its name.
+pub(super) type Place = (WorkloadId, String);
+
+impl Placing<'_> {
+    /// The workload of each call, in their order.
+    pub(super) async fn place(&self, places: &mut Places, pending: &[Pending]) -> Result<Vec<Place>, StoreError> {
+        let mut chosen: Vec<Option<WorkloadId>> = vec![None; pending.len()];
+        let mut alike: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, call) in pending.iter().enumerate() {
+            match &call.belongs {
+                Belongs::Alike(_) => alike.entry(call.tenant()).or_default().push(index),
+                Belongs::Known(id) => chosen[index] = Some(*id),
+                Belongs::Named(_) | Belongs::Unread => {}
+            }
+        }
+        for (tenant, indexes) in alike {
+            self.place_alike(places, tenant, pending, &indexes, &mut chosen).await?;
+        }
+        let mut fixed = BTreeMap::new();
+        let mut placed = Vec::with_capacity(pending.len());
+        for (call, chosen) in pending.iter().zip(chosen) {
+            let place = chosen.map(|id| (id, id.to_string())).unwrap_or_else(|| self.fixed(places, call, &mut fixed));
+            placed.push(place);
+        }
+        self.store.name_workloads(&fixed.into_values().collect::<Vec<_>>()).await?;
+        places.named.extend(placed.iter().map(|(id, _)| *id));
+        Ok(placed)
+    }
+
+    /// Places those calls of a tenant that look like something; `None` stays where there is no place left.
+    async fn place_alike(
+        &self,
+        places: &mut Places,
+        tenant: &str,
+        pending: &[Pending],
+        indexes: &[usize],
+        chosen: &mut [Option<WorkloadId>],
+    ) -> Result<(), StoreError> {
+        for attempt in 1..=ATTEMPTS {
+            let mut known = places.take(self.store, tenant).await?;
+            let there = known.len();
+            // Who never comes to it adds none, and takes what is like his or what is left over.
+            let most = if attempt == ATTEMPTS { there } else { WORKLOADS_MAX };
+            let mut new = Vec::new();
+            for index in indexes {
+                chosen[*index] = self.choose(&mut known, &mut new, most, &pending[*index]);
+            }
+            if self.store.add_workloads(tenant, there, &new).await? {
+                places.alike.insert(tenant.to_owned(), known);
+                break;
+            }
+        }
+        for index in indexes {
+            if let (Belongs::Alike(look), Some(id)) = (&pending[*index].belongs, chosen[*index]) {
+                self.recent.remember(look.exact, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// A place that nothing can change: that of a name, or of what is left over.
+    fn fixed(&self, places: &mut Places, call: &Pending, new: &mut BTreeMap<WorkloadId, NewWorkload>) -> Place {
+        let tenant = call.tenant();
+        let left_over = |kind, word| {
+            let id = self.keyed.workload(&[tenant, word]);
+            (id, id.to_string(), kind)
+        };
+        let (id, name, kind) = match &call.belongs {
+            Belongs::Named(name) => {
+                // Who gives the name that nobody gave means the one that has it.
+                let id = WorkloadId::parse(name).unwrap_or_else(|| self.keyed.workload(&[tenant, "named", name]));
+                (id, name.clone(), WorkloadKind::Named)
+            }
+            Belongs::Unread => left_over(WorkloadKind::Unread, "unread"),
+            Belongs::Alike(_) | Belongs::Known(_) => left_over(WorkloadKind::Other, "other"),
+        };
+        if places.named.len() >= NAMED_MAX {
+            places.named.clear();
+        }
+        if !places.named.contains(&id) {
+            new.entry(id).or_insert_with(|| NewWorkload {
+                id,
+                tenant: tenant.to_owned(),
+                name: name.clone(),
+                kind,
+                family: String::new(),
+                client: String::new(),
+                sketch: None,
+                preview: None,
+                seen_at: call.recorded.record.at,
+            });
+        }
+        (id, name)
+    }
+
+    /// The workload of a call that nobody has named: its template's own, or one that is like it, or a new one; none where
+    /// there are too many.
+    fn choose(
+        &self,
+        known: &mut Vec<Known>,
+        new: &mut Vec<NewWorkload>,
+        most: usize,
+        call: &Pending,
+    ) -> Option<WorkloadId> {
+        let Belongs::Alike(look) = &call.belongs else { return None };
+        let Look { family, client, traits, .. } = &**look;
+        let tenant = call.tenant();
+        let own = self.keyed.workload(&[tenant, "alike", family, client, &format!("{:016x}", traits.template)]);
+        if known.iter().any(|one| one.id == own) {
+            return Some(own);
+        }
+        let likeness = |one: &Known| {
+            let is_near = one.family == *family && one.client == *client;
+            is_near.then(|| one.sketch.likeness(&traits.sketch)).flatten().map(|likeness| (likeness, one.id))
+        };
+        // Of two that are as like the older one is it, which stands first.
+        let nearest = known.iter().filter_map(likeness).reduce(|best, next| if next.0 > best.0 { next } else { best });
+        if let Some((_, id)) = nearest {
+            return Some(id);
+        }
+        if known.len() >= most {
+            return None;
+        }
+        let (family, client, sketch) = (family.clone(), client.clone(), traits.sketch.clone());
+        new.push(NewWorkload {
+            id: own,
+            tenant: tenant.to_owned(),
+            name: own.to_string(),
+            kind: WorkloadKind::Alike,
+            family: family.clone(),
+            client: client.clone(),
+            sketch: Some(sketch.to_bytes()),
+            preview: traits.preview.clone(),
+            seen_at: call.recorded.record.at,
+        });
+        known.push(Known { id: own, family, client, sketch });
+        Some(own)
+    }
+}
+
+impl Places {
+    /// Those of a tenant, read from the store if they are not in memory; whoever takes them puts them back.
+    async fn take(&mut self, store: &Store, tenant: &str) -> Result<Vec<Known>, StoreError> {
+        if let Some(known) = self.alike.remove(tenant) {
+            return Ok(known);
+        }
+        if self.alike.values().map(Vec::len).sum::<usize>() >= KNOWN_MAX {
+            self.alike.clear();
+        }
+        let stored = store.known_workloads(tenant).await?;
+        let known = |one: crate::store::KnownWorkload| Known {
+            id: one.id,
+            family: one.family,
+            client: one.client,
+            sketch: Sketch::from_bytes(&one.sketch.unwrap_or_default()),
+        };
+        Ok(stored.into_iter().map(known).collect())
+    }
+}

@@ -1,0 +1,200 @@
+//! Deferrals that have become final, for the inventory: the feed is read from where it was last recorded, and how far that
+//! is moves on in the transaction that writes the records. So each is recorded once, whoever does it.
+
+use futures_util::TryStreamExt as _;
+
+use crate::clock::Timestamp;
+use crate::crash;
+use crate::domain::deferral::{Answer, ServedBy};
+use crate::domain::id::DeferralId;
+use crate::domain::money::NanoUsd;
+use crate::domain::usage::Tokens;
+use crate::store::engine::{read, write};
+use crate::store::packing::Packed;
+use crate::store::records::{Bundle, WriteBundle as _};
+use crate::store::{Position, Store, StoreError};
+
+/// Deferrals in one bite, and bytes of their bodies and answers after which it ends.
+const BITE_LINES: i64 = 200;
+const BITE_BYTES: usize = 4_000_000;
+
+/// Lines of the feed that are looked at for one bite: those of deferrals that are gone by now are passed over.
+const LINES_SEARCHED: i64 = 10_000;
+
+/// A final deferral that is not recorded yet.
+#[derive(Clone, Debug)]
+pub struct Unrecorded {
+    /// Its id.
+    pub id: DeferralId,
+    /// Whose it is.
+    pub tenant: String,
+    /// The model that it asks for.
+    pub model: String,
+    /// The workload that the caller named.
+    pub workload: Option<String>,
+    /// What called.
+    pub client: Option<String>,
+    /// When it was made durable.
+    pub accepted_at: Timestamp,
+    /// When it became final.
+    pub completed_at: Timestamp,
+    /// Who gave the result.
+    pub served_by: Option<ServedBy>,
+    /// Whether its caller left before it was final.
+    pub hung_up: bool,
+    /// The text of the call.
+    pub text: String,
+    /// What came back.
+    pub answer: Answer,
+    /// What it took.
+    pub tokens: Tokens,
+    /// What it cost, and what it would have cost live.
+    pub cost: Option<(NanoUsd, NanoUsd)>,
+}
+
+impl Store {
+    /// Final deferrals that are not recorded yet, the oldest first; and up to where in the feed they reach, if the feed
+    /// goes on.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn unrecorded(&self) -> Result<(Position, Option<Position>, Vec<Unrecorded>), StoreError> {
+        let (mut found, mut bytes, mut reach) = (Vec::new(), 0, None);
+        let from = read!(self, tx => {
+            let from: Position = sqlx::query_scalar("select value from counter where name = 'recorded'")
+                .fetch_one(&mut *tx)
+                .await?;
+            let last: Option<i64> = sqlx::query_scalar(
+                "select max(position) from (select position from feed where position > $1 order by position limit $2)
+                     as searched",
+            )
+            .bind(from)
+            .bind(LINES_SEARCHED)
+            .fetch_one(&mut *tx)
+            .await?;
+            if let Some(last) = last {
+                let mut rows = sqlx::query_as::<_, Row>(UNRECORDED)
+                    .bind(from)
+                    .bind(last)
+                    .bind(BITE_LINES)
+                    .fetch(&mut *tx);
+                let mut is_full = false;
+                while let Some(row) = rows.try_next().await? {
+                    let position = row.position;
+                    let deferral = self.unrecorded_of(row)?;
+                    bytes += deferral.text.len() + deferral.answer.body.len();
+                    found.push(deferral);
+                    reach = Some(position);
+                    is_full = bytes >= BITE_BYTES || found.len() as i64 == BITE_LINES;
+                    if is_full {
+                        break;
+                    }
+                }
+                if !is_full {
+                    reach = Some(Position(last));
+                }
+            }
+            from
+        });
+        Ok((from, reach, found))
+    }
+
+    /// Writes the records of deferrals that stand in the feed behind `from` up to `to`; false if somebody else has
+    /// done so.
+    ///
+    /// # Errors
+    /// If the store is unavailable; then nothing was written.
+    pub async fn record_deferrals(&self, from: Position, to: Position, bundle: Bundle<'_>) -> Result<bool, StoreError> {
+        self.make_room(bundle.calls.iter().map(|call| call.record.at)).await?;
+        let is_ours = self.noticing(self.record_deferrals_once(from, to, bundle).await)?;
+        crash::point("inventory.deferrals");
+        Ok(is_ours)
+    }
+
+    async fn record_deferrals_once(
+        &self,
+        from: Position,
+        to: Position,
+        bundle: Bundle<'_>,
+    ) -> Result<bool, StoreError> {
+        Ok(write!(self, tx => {
+            let is_ours = sqlx::query("update counter set value = $2 where name = 'recorded' and value = $1")
+                .bind(from)
+                .bind(to)
+                .execute(&mut *tx)
+                .await?
+                .rows_affected() == 1;
+            if is_ours {
+                tx.write_bundle(bundle).await?;
+            }
+            is_ours
+        }))
+    }
+
+    fn unrecorded_of(&self, row: Row) -> Result<Unrecorded, StoreError> {
+        let text = self.unpack(row.id, &Packed { codec: row.codec, body: row.body })?;
+        let body = self.unpack(row.id, &Packed { codec: row.answer_codec, body: row.answer_body })?;
+        let count = |tokens: Option<i64>| tokens.unwrap_or(0).unsigned_abs();
+        Ok(Unrecorded {
+            id: row.id,
+            tenant: row.tenant,
+            model: row.model,
+            workload: row.workload,
+            client: row.client,
+            accepted_at: row.accepted_at,
+            completed_at: row.completed_at,
+            served_by: row.served_by,
+            hung_up: row.caller_left_at.is_some_and(|left| left < row.completed_at),
+            text,
+            answer: Answer { status: u16::try_from(row.status).unwrap_or(0), body },
+            tokens: Tokens {
+                input: count(row.input_tokens),
+                output: count(row.output_tokens),
+                cache_write_5m: count(row.cache_write_5m_tokens),
+                cache_write_1h: count(row.cache_write_1h_tokens),
+                cache_read: count(row.cache_read_tokens),
+            },
+            cost: row.paid_nanousd.zip(row.live_nanousd),
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    position: Position,
+    id: DeferralId,
+    tenant: String,
+    model: String,
+    workload: Option<String>,
+    client: Option<String>,
+    accepted_at: Timestamp,
+    completed_at: Timestamp,
+    served_by: Option<ServedBy>,
+    caller_left_at: Option<Timestamp>,
+    codec: i16,
+    body: Vec<u8>,
+    status: i32,
+    answer_codec: i16,
+    answer_body: Vec<u8>,
+    input_tokens: Option<i64>,
+    output_tokens: Option<i64>,
+    cache_write_5m_tokens: Option<i64>,
+    cache_write_1h_tokens: Option<i64>,
+    cache_read_tokens: Option<i64>,
+    paid_nanousd: Option<NanoUsd>,
+    live_nanousd: Option<NanoUsd>,
+}
+
+const UNRECORDED: &str = "
+    select feed.position, deferral.id, deferral.tenant, deferral.model, deferral.workload, deferral.client,
+        deferral.accepted_at, deferral.completed_at, deferral.served_by, deferral.caller_left_at,
+        payload.codec, payload.body, outcome.status, outcome.codec as answer_codec, outcome.body as answer_body,
+        entry.input_tokens, entry.output_tokens, entry.cache_write_5m_tokens, entry.cache_write_1h_tokens,
+        entry.cache_read_tokens, entry.paid_nanousd, entry.live_nanousd
+    from feed
+    join deferral on deferral.id = feed.deferral_id
+    join payload on payload.deferral_id = deferral.id
+    join outcome on outcome.deferral_id = deferral.id
+    left join entry on entry.deferral_id = deferral.id and entry.kind = 'answer'
+    where feed.position > $1 and feed.position <= $2
+    order by feed.position limit $3";
