@@ -7,7 +7,7 @@ mod prefixes;
 mod prompt;
 mod warmth;
 
-pub use mark::{marked, push_padded};
+pub use mark::{marked, padded};
 pub use plan::{Candidate, Plan, Prime, Standing, Worth, plan};
 pub use prefixes::prefixes;
 pub use warmth::{COLD_FOR, PRIME_LIMIT, warm_until};

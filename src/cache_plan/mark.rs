@@ -15,12 +15,12 @@ pub fn marked(text: &str, place: Place) -> Option<String> {
     Some(out)
 }
 
-/// Appends the text, marked where it may be, and blanks up to [`MARK_BYTES`] more than the text has.
-pub fn push_padded(buffer: &mut Vec<u8>, text: &str, place: Place) {
-    let end = buffer.len() + text.len() + usize::from(MARK_BYTES);
-    let marked = marked(text, place);
-    buffer.extend_from_slice(marked.as_deref().unwrap_or(text).as_bytes());
-    buffer.resize(end, b' ');
+/// The text, marked where it may be, and blanks up to [`MARK_BYTES`] more than it has unmarked.
+pub fn padded(text: &str, place: Place) -> Vec<u8> {
+    let length = text.len() + usize::from(MARK_BYTES);
+    let mut out = marked(text, place).map_or_else(|| text.as_bytes().to_vec(), String::into_bytes);
+    out.resize(length, b' ');
+    out
 }
 
 #[cfg(test)]
@@ -94,10 +94,7 @@ mod tests {
         let call = |first: &str, behind: usize| {
             let block = format!(r#"{{"type":"text","text":"x"{short}}}"#);
             let blocks = vec![block; behind].join(",");
-            format!(
-                r#"{{"tools":[{}],"system":"s","messages":[{{"role":"user","content":[{blocks}]}}]}}"#,
-                tool(first)
-            )
+            format!(r#"{{"tools":[{}],"system":"s","messages":[{{"role":"user","content":[{blocks}]}}]}}"#, tool(first))
         };
         assert!(marked(&call("", 3), Place::System(0)).is_some());
         assert!(marked(&call("", 4), Place::System(0)).is_none());
@@ -200,8 +197,7 @@ mod tests {
                 prop_assert!(count(&marked) <= 4);
                 prop_assert!(marked.contains("\"1h\""));
             }
-            let mut padded = Vec::new();
-            push_padded(&mut padded, &text, place);
+            let padded = padded(&text, place);
             prop_assert_eq!(padded.len(), text.len() + usize::from(MARK_BYTES));
             prop_assert_eq!(unmarked(std::str::from_utf8(&padded).unwrap()), unmarked(&text));
         }

@@ -106,9 +106,9 @@ pub fn plan(
             one.members.retain(|at| is_open[*at]);
         }
         // By the hash where two are worth the same: the same on every replica.
-        let best = shared.iter().filter_map(|(hash, one)| {
-            Some((gain(one, standings.get(hash).copied(), &is_patient, &worth)?, *hash))
-        });
+        let best = shared
+            .iter()
+            .filter_map(|(hash, one)| Some((gain(one, standings.get(hash).copied(), &is_patient, &worth)?, *hash)));
         let Some((_, hash)) = best.max() else { break };
         let Some(chosen) = shared.remove(&hash) else { break };
         let standing = standings.get(&hash).copied();
@@ -142,12 +142,8 @@ fn shared<'a>(
     let mut shared: HashMap<PrefixHash, Shared<'a>> = HashMap::new();
     for (at, candidate) in candidates.iter().enumerate() {
         for prefix in candidate.prefixes.iter() {
-            let new = || Shared {
-                place: prefix.place,
-                tokens: prefix.tokens,
-                model: &candidate.model,
-                members: Vec::new(),
-            };
+            let new =
+                || Shared { place: prefix.place, tokens: prefix.tokens, model: &candidate.model, members: Vec::new() };
             shared.entry(prefix.hash).or_insert_with(new).members.push(at);
         }
     }

@@ -138,11 +138,10 @@ mod tests {
         let (a, b) = (long("a"), long("b"));
         let one = call(&a, &[&b, "x"], r#","messages":[1],"max_tokens":1"#);
         let other = call(&a, &[&b, "y"], r#","messages":[2],"max_tokens":2,"tool_choice":{"type":"auto"}"#);
-        assert_eq!(one.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [
-            Place::Tools,
-            Place::System(0),
-            Place::System(1)
-        ]);
+        assert_eq!(
+            one.iter().map(|(place, _)| *place).collect::<Vec<_>>(),
+            [Place::Tools, Place::System(0), Place::System(1)]
+        );
         assert_eq!(one[..2], other[..2]);
         assert_ne!(one[2], other[2]);
         assert_ne!(call(&b, &[&b], "")[1], one[1], "other tools before it");

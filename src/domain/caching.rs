@@ -102,7 +102,8 @@ mod tests {
     fn prefixes_are_kept_as_they_are() {
         let mut prefixes = Prefixes::default();
         assert_eq!(prefixes.to_bytes(), None);
-        for (place, tokens, hash) in [(Place::Tools, 1, i64::MIN), (Place::System(0), 7, 0), (Place::System(254), 9, -1)]
+        for (place, tokens, hash) in
+            [(Place::Tools, 1, i64::MIN), (Place::System(0), 7, 0), (Place::System(254), 9, -1)]
         {
             prefixes.push(Prefix { place, tokens, hash: PrefixHash(hash) });
         }

@@ -23,6 +23,8 @@ pub struct Terms {
     pub deadline: Timestamp,
     /// What else the caller said.
     pub tags: Tags,
+    /// Whether its prompt may be marked for caching.
+    pub cache: bool,
 }
 
 /// Decides, without looking at anything but its arguments.
@@ -37,7 +39,8 @@ pub(super) fn route(tags: Tags, settings: &Settings, now: Timestamp) -> Result<R
     if deadline < now.plus(settings.min_deadline) {
         return Ok(Route::Live(LiveReason::DeadlineTooClose));
     }
-    Ok(Route::Defer(Terms { asked_at: now, deadline, tags }))
+    // Only a rule can ask for caching.
+    Ok(Route::Defer(Terms { asked_at: now, deadline, tags, cache: false }))
 }
 
 #[cfg(test)]
