@@ -50,6 +50,12 @@ impl Timestamp {
         Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// The beginning of its hour, in UTC.
+    pub fn hour(self) -> Self {
+        const HOUR_MILLIS: i64 = 3_600_000;
+        Self(self.0.saturating_sub(self.0.rem_euclid(HOUR_MILLIS)))
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

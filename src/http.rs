@@ -3,6 +3,7 @@
 mod admin;
 mod answer;
 mod beside;
+mod by_rule;
 mod caller;
 mod cursor;
 mod deferrals;
@@ -15,12 +16,16 @@ mod health;
 mod held;
 pub mod listen;
 mod messages;
+mod peek;
 mod protocols;
 mod query;
+mod rules;
 mod savings;
 mod settings;
 mod socket;
 pub mod threads;
+mod trial;
+mod workloads;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -29,7 +34,7 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::hold::Hold;
 use crate::intake::Intake;
-use crate::inventory::Recorder;
+use crate::inventory::{Assessor, Recorder};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::nudge::{Nudge, Settled};
@@ -62,6 +67,8 @@ pub struct Rooms {
     pub rescue: Rescue,
     /// Watches live calls for the inventory.
     pub recorder: Recorder,
+    /// Thinks about what was recorded.
+    pub assessor: Assessor,
     /// Reports on what was saved.
     pub savings: Savings,
     /// What the workers say of themselves.
@@ -102,6 +109,9 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deliveries/{id}", get(deliveries::show))
         .route("/api/deliveries/{id}/replay", post(deliveries::replay))
         .route("/api/batches", get(admin::batches))
+        .route("/api/workloads", get(workloads::list))
+        .route("/api/rules", get(rules::list))
+        .route("/api/rules/try", post(trial::run))
         .route("/api/flush", post(admin::flush))
         .route("/api/savings", get(savings::report))
         .route("/api/savings/recompute", post(savings::recompute))

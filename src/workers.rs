@@ -9,7 +9,7 @@ use crate::deliver::Deliver;
 use crate::flush::Flush;
 use crate::hold::{Hold, WATCH_EVERY};
 use crate::ingest::Ingest;
-use crate::inventory::Inventory;
+use crate::inventory::{Assessor, Inventory};
 use crate::nudge::{Nudge, Settled};
 use crate::poll::Poll;
 use crate::rescue::Rescue;
@@ -39,6 +39,8 @@ pub struct Crew {
     pub deliver: Deliver,
     /// Records calls.
     pub inventory: Inventory,
+    /// Thinks about what was recorded.
+    pub assessor: Assessor,
     /// Deletes what need not be kept.
     pub retain: Retain,
 }
@@ -86,6 +88,9 @@ const LOOK_LIMIT: Duration = Duration::from_secs(2 * 60);
 
 /// How often what was seen of live calls is taken up: it is held in memory till then.
 const READ_EVERY: Duration = Duration::from_millis(100);
+
+/// How often the inventory thinks about a few workloads.
+const ASSESS_EVERY: Duration = Duration::from_secs(5);
 
 /// How often a worker looks whose nudge comes from this process alone: a batch that a dead replica held is found so.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -156,12 +161,14 @@ pub fn timetable(crew: &Crew, nudges: &Nudges, patience: Duration) -> Vec<Worker
 
 /// Those who keep the inventory. What they hold is written at the latest after two of their periods, and lost in a crash
 /// before that.
-fn inventory(crew: &Crew) -> [Worker; 3] {
+fn inventory(crew: &Crew) -> [Worker; 4] {
     let (none, it) = (Nudge::default(), &crew.inventory);
+    let assessor = &crew.assessor;
     [
         worker("inventory-read", READ_EVERY, LOOK_LIMIT, &none, it, |it| async move { it.read().await }),
         worker("inventory-write", SWEEP, LOOK_LIMIT, &none, it, |it| async move { it.write().await }),
         worker("inventory-follow", SWEEP, LOOK_LIMIT, &none, it, |it| async move { it.follow().await }),
+        worker("inventory-assess", ASSESS_EVERY, LOOK_LIMIT, &none, assessor, |it| async move { it.run().await }),
     ]
 }
 

@@ -16,7 +16,8 @@ create table workload (
     preview text,
     first_seen_at timestamptz not null,
     last_seen_at timestamptz not null,
-    -- What the inventory thinks of it, and of what it was when that was thought.
+    -- When a call of it was last written down; and what the inventory thinks of it, and when that was thought.
+    changed_at timestamptz not null,
     assessed_at timestamptz,
     score integer,
     assessment text,

@@ -16,7 +16,8 @@ create table workload (
     preview text,
     first_seen_at integer not null,
     last_seen_at integer not null,
-    -- What the inventory thinks of it, and of what it was when that was thought.
+    -- When a call of it was last written down; and what the inventory thinks of it, and when that was thought.
+    changed_at integer not null,
     assessed_at integer,
     score integer,
     assessment text,

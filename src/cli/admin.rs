@@ -20,7 +20,7 @@ pub(super) struct AdminArgs {
     token: Option<String>,
     /// Print what the admin API returns, in JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// A gateway's admin API.
@@ -87,6 +87,17 @@ impl Admin {
         shown: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
         self.print(self.client.post(path, &[], String::new()).await, shown)
+    }
+
+    /// Puts a question that is a JSON text, and prints the answer likewise.
+    pub(super) async fn put_question<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: String,
+        shown: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
+        let headers = [("content-type", "application/json")];
+        self.print(self.client.post(path, &headers, question).await, shown)
     }
 
     fn print<T: DeserializeOwned>(

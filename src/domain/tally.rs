@@ -6,7 +6,8 @@ use crate::clock::Timestamp;
 use crate::domain::record::{CallRecord, Way};
 use crate::domain::workload::WorkloadId;
 
-const HOUR_MILLIS: i64 = 3_600_000;
+/// An answer that stood still for less than this was not read slowly; it met a busy machine.
+const SLOWLY_MILLIS: u64 = 250;
 
 /// A call as it is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,10 +111,9 @@ pub fn tally<'a>(calls: impl IntoIterator<Item = &'a Recorded>) -> BTreeMap<Tall
 impl TallyKey {
     fn of(call: &Recorded) -> Self {
         let record = &call.record;
-        let into_hour = record.at.as_millis().rem_euclid(HOUR_MILLIS);
         Self {
             workload: call.workload,
-            hour: Timestamp::from_millis(record.at.as_millis() - into_hour),
+            hour: record.at.hour(),
             model: record.model.clone(),
             way: record.way,
             blocked_by: record.blocked_by.clone().unwrap_or_default(),
@@ -122,6 +122,37 @@ impl TallyKey {
 }
 
 impl Tally {
+    /// Adds another to it.
+    pub fn plus(&mut self, more: &Self) {
+        self.calls += more.calls;
+        self.unread += more.unread;
+        self.unpriced += more.unpriced;
+        self.succeeded += more.succeeded;
+        self.limited += more.limited;
+        self.refused += more.refused;
+        self.broken += more.broken;
+        self.unanswered += more.unanswered;
+        self.streamed += more.streamed;
+        self.hung_up += more.hung_up;
+        self.retried += more.retried;
+        self.tool_turns += more.tool_turns;
+        self.tool_stops += more.tool_stops;
+        self.slowly_read += more.slowly_read;
+        self.input_tokens += more.input_tokens;
+        self.output_tokens += more.output_tokens;
+        self.cache_write_5m_tokens += more.cache_write_5m_tokens;
+        self.cache_write_1h_tokens += more.cache_write_1h_tokens;
+        self.cache_read_tokens += more.cache_read_tokens;
+        self.paid_nanousd += more.paid_nanousd;
+        self.live_nanousd += more.live_nanousd;
+        self.request_bytes += more.request_bytes;
+        self.answer_bytes += more.answer_bytes;
+        self.prefix_bytes += more.prefix_bytes;
+        self.duration_ms += more.duration_ms;
+        self.first_byte_ms += more.first_byte_ms;
+        self.reader_wait_ms += more.reader_wait_ms;
+    }
+
     fn add(&mut self, call: &Recorded) {
         let record = &call.record;
         let (tokens, one) = (&record.tokens, i64::from);
@@ -133,9 +164,9 @@ impl Tally {
         self.unpriced += one(record.cost.is_none());
         *match record.status {
             0 => &mut self.unanswered,
-            ..300 => &mut self.succeeded,
+            1..300 => &mut self.succeeded,
             429 => &mut self.limited,
-            ..500 => &mut self.refused,
+            300..429 | 430..500 => &mut self.refused,
             _ => &mut self.broken,
         } += 1;
         self.streamed += one(record.stream);
@@ -143,7 +174,7 @@ impl Tally {
         self.retried += one(record.retries > 0);
         self.tool_turns += one(record.tool_turn);
         self.tool_stops += one(record.tool_stop);
-        self.slowly_read += one(record.reader_wait_ms > 0);
+        self.slowly_read += one(record.reader_wait_ms >= SLOWLY_MILLIS);
         self.input_tokens += whole(tokens.input);
         self.output_tokens += whole(tokens.output);
         self.cache_write_5m_tokens += whole(tokens.cache_write_5m);
@@ -161,6 +192,16 @@ impl Tally {
     }
 }
 
+/// When the last call of each workload came.
+pub fn last_seen<'a>(calls: impl IntoIterator<Item = &'a Recorded>) -> BTreeMap<WorkloadId, Timestamp> {
+    let mut seen = BTreeMap::new();
+    for call in calls {
+        let last = seen.entry(call.workload).or_insert(call.record.at);
+        *last = call.record.at.max(*last);
+    }
+    seen
+}
+
 /// A count as the database has it. A provider that says nonsense must not make a sum of an hour overflow.
 pub fn whole(count: u64) -> i64 {
     /// A thousand times what the largest call comes to.
@@ -174,6 +215,8 @@ mod tests {
     use crate::domain::money::NanoUsd;
     use crate::domain::usage::Tokens;
 
+    const HOUR_MILLIS: i64 = 3_600_000;
+
     fn call(at: i64, status: u16, way: Way) -> Recorded {
         let record = CallRecord {
             at: Timestamp::from_millis(at),
@@ -183,7 +226,7 @@ mod tests {
             model: "m".into(),
             tokens: Tokens { input: 7, ..Tokens::default() },
             cost: Some((NanoUsd(2), NanoUsd(4))),
-            reader_wait_ms: 5,
+            reader_wait_ms: 250,
             retries: 1,
             ..CallRecord::default()
         };
@@ -207,7 +250,7 @@ mod tests {
         let first = of(1, Way::Live);
         assert_eq!((first.calls, first.succeeded, first.limited, first.refused), (2, 1, 1, 0));
         assert_eq!((first.input_tokens, first.paid_nanousd, first.live_nanousd), (14, 4, 8));
-        assert_eq!((first.slowly_read, first.reader_wait_ms, first.retried), (2, 10, 2));
+        assert_eq!((first.slowly_read, first.reader_wait_ms, first.retried), (2, 500, 2));
         assert_eq!((of(2, Way::Live).broken, of(1, Way::Batch).unanswered), (1, 1));
         assert_eq!(first.tenant, "t");
     }

@@ -48,6 +48,18 @@ pub enum WorkloadKind {
     Unread,
 }
 
+impl WorkloadKind {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Named => "named",
+            Self::Alike => "alike",
+            Self::Other => "other",
+            Self::Unread => "unread",
+        }
+    }
+}
+
 /// A workload when its first call is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewWorkload {

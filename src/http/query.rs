@@ -7,6 +7,8 @@ use http::Uri;
 use crate::domain::deferral::State;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::id::{DeferralId, DeliveryId};
+use crate::domain::units::{DURATION_FORM, parse_duration};
+use crate::domain::workload::WorkloadId;
 use crate::http::cursor::Cursor;
 use crate::http::error::ApiError;
 use crate::store::{DeliveryFilter, Filter, PageCursor, Position};
@@ -18,6 +20,9 @@ const LIMIT_MAX: u32 = 1_000;
 /// Lines of the feed in one answer. They are sent a page at a time, so many of them cost no memory.
 const LINES_DEFAULT: u32 = 1_000;
 const LINES_MAX: u32 = 100_000;
+
+/// The time of which calls are counted, unless another is asked for.
+const SINCE_DEFAULT: Duration = Duration::from_hours(7 * 24);
 
 /// The longest that a question may wait for its answer.
 const WAIT_MAX_SECONDS: u64 = 300;
@@ -97,6 +102,34 @@ impl DeliveriesQuery {
     }
 }
 
+/// Which workloads are asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct WorkloadsQuery {
+    pub(super) since: Duration,
+    pub(super) tenant: Option<String>,
+    pub(super) after: Option<WorkloadId>,
+    pub(super) limit: u32,
+    /// Whether rules are to be suggested.
+    pub(super) suggest: bool,
+}
+
+impl WorkloadsQuery {
+    pub(super) fn read(uri: &Uri) -> Result<Self, ApiError> {
+        let mut query = Self { since: SINCE_DEFAULT, tenant: None, after: None, limit: LIMIT_DEFAULT, suggest: false };
+        for (name, value) in pairs(uri)? {
+            match name.as_str() {
+                "suggest" => query.suggest = flag(&name, &value)?,
+                "since" => query.since = duration(&name, &value)?,
+                "tenant" => query.tenant = Some(value),
+                "limit" => query.limit = number(&name, &value, 1, LIMIT_MAX.into())?.try_into().unwrap_or(LIMIT_MAX),
+                "after_id" => query.after = Some(workload_id(&name, &value)?),
+                _ => return Err(unknown(&name, "since, tenant, limit, after_id and suggest")),
+            }
+        }
+        Ok(query)
+    }
+}
+
 /// How long to wait for an answer, in seconds: the only thing that `/message` can be asked.
 pub(super) fn wait_seconds(uri: &Uri) -> Result<u64, ApiError> {
     let mut wait = 0;
@@ -127,6 +160,22 @@ pub(super) fn none(uri: &Uri) -> Result<(), ApiError> {
         Some((name, _)) => Err(unknown(name, "none")),
         None => Ok(()),
     }
+}
+
+/// How far back to look, and nothing else.
+pub(super) fn since(uri: &Uri) -> Result<Option<Duration>, ApiError> {
+    let mut since = None;
+    for (name, value) in pairs(uri)? {
+        match name.as_str() {
+            "since" => since = Some(parse_duration(&value).ok_or_else(|| not_a_duration(&name))?),
+            _ => return Err(unknown(&name, "since")),
+        }
+    }
+    Ok(since)
+}
+
+fn not_a_duration(name: &str) -> ApiError {
+    ApiError::invalid_query(format!("{name} must be {DURATION_FORM}"))
 }
 
 /// A page size alone.
@@ -194,6 +243,16 @@ fn delivery_id(name: &str, value: &str) -> Result<DeliveryId, ApiError> {
         .ok_or_else(|| ApiError::invalid_query(format!("{name} must be the id of a delivery: dlv_ and 32 hex digits")))
 }
 
+fn workload_id(name: &str, value: &str) -> Result<WorkloadId, ApiError> {
+    WorkloadId::parse(value)
+        .ok_or_else(|| ApiError::invalid_query(format!("{name} must be the id of a workload: wkl_ and 16 hex digits")))
+}
+
+fn duration(name: &str, value: &str) -> Result<Duration, ApiError> {
+    let duration = parse_duration(value).filter(|duration| !duration.is_zero());
+    duration.ok_or_else(|| ApiError::invalid_query(format!("{name} must be a duration: {DURATION_FORM}")))
+}
+
 fn number(name: &str, value: &str, min: u64, max: u64) -> Result<u64, ApiError> {
     let is_plain = value.bytes().all(|byte| byte.is_ascii_digit());
     let read = value.parse().ok().filter(|number| is_plain && (min..=max).contains(number));
@@ -254,6 +313,23 @@ mod tests {
         assert_eq!(read("receiver=https%3A%2F%2Fa.b").unwrap().filter.receiver.as_deref(), Some("https://a.b"));
         let foreign = "after_id=dfr_00000000000000000000000000000000";
         for wrong in ["status=queued", foreign, "before_id=x", "limit=0", "reciever=a", "receiver=a&receiver=b"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn workloads_are_asked_for_likewise() {
+        let read = |query: &str| WorkloadsQuery::read(&format!("/api/workloads?{query}").parse().unwrap()).ok();
+        let week = Duration::from_hours(7 * 24);
+        assert_eq!(
+            read(""),
+            Some(WorkloadsQuery { since: week, tenant: None, after: None, limit: 20, suggest: false })
+        );
+        let query = read("since=30d&tenant=team&limit=5&suggest=1&after_id=wkl_00000000000000ff").unwrap();
+        assert_eq!((query.since, query.after), (Duration::from_hours(30 * 24), Some(WorkloadId(255))));
+        for wrong in
+            ["since=week", "since=0", "suggest=yes", "limit=0", "after_id=dfr_1", "workload=x", "since=1d&since=2d"]
+        {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

@@ -24,7 +24,9 @@ pub fn assess(workload: &Workload, prices: &PriceTable, now: Timestamp) -> Asses
     if !by_machine {
         parts.push(Part { points: 0, reason: "nothing shows that a machine sets its pace".to_owned() });
     }
-    if !workload.knows_messages() {
+    if workload.sums.calls == 0 {
+        parts.push(Part { points: 0, reason: "sums do not tell when calls came, and how".to_owned() });
+    } else if !workload.knows_messages() {
         parts
             .push(Part { points: 0, reason: "whether it is a conversation or a tool loop is not recorded".to_owned() });
     }

@@ -1,6 +1,6 @@
 //! An assessment: what speaks for and against letting a workload wait, and what it would save.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::money::NanoUsd;
 
@@ -22,7 +22,7 @@ pub struct Assessment {
 }
 
 /// What should become of a workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It looks as if nobody waits for it.
@@ -57,7 +57,7 @@ pub struct Signal {
 }
 
 /// What can speak for waiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignalKind {
     /// Calls come by the clock.
@@ -88,7 +88,7 @@ pub struct Veto {
 }
 
 /// What can rule waiting out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VetoKind {
     /// Calls go on from each other's answers, as people do.

@@ -11,6 +11,9 @@ use crate::domain::usage::{Billed, Pass, Tokens, Usage};
 use crate::inventory::sampling::Sampling;
 use crate::inventory::workload::{Blocked, Hour, ModelSums, Profile, Share, Sums, Window, Workload};
 
+/// What is in the way of a fee that batches do not halve, such as that for searching the web.
+const FEE: &str = "fee";
+
 const HOUR_MILLIS: i64 = 3_600_000;
 
 /// So many workloads are kept apart; an export whose calls do not name theirs alike must not fill the memory.
@@ -48,12 +51,25 @@ pub struct UsageSum {
     pub tokens: Tokens,
     /// Whether they were served in batches.
     pub batch: bool,
+    /// What the export says that they cost, where it has no tokens.
+    pub stated: Option<NanoUsd>,
+    /// Whether it is a fee that a batch does not halve.
+    pub is_fee: bool,
 }
 
 impl<'a> Collector<'a> {
     /// A collector that prices calls as of `now`.
     pub fn new(prices: &'a PriceTable, now: Timestamp) -> Self {
         Self { prices, now, workloads: HashMap::new(), seen: None }
+    }
+
+    /// Takes a call that another program has recorded. What that says of its cost counts where the model has no price.
+    pub fn add_imported(&mut self, call: &CallRecord, stated: Option<NanoUsd>) {
+        let price = self.price(call).or(stated.map(|stated| (stated, stated)));
+        self.look(call.at, call.at);
+        let tally = self.tally(&call.workload);
+        tally.profile.is_imported = true;
+        tally.add(call, price);
     }
 
     /// Takes one call.
@@ -66,7 +82,12 @@ impl<'a> Collector<'a> {
     /// Takes a sum of calls.
     pub fn add_sum(&mut self, sum: &UsageSum) {
         let price = |tier| cost_of_sum(self.prices, &sum.model, &sum.tokens, tier, self.now);
-        let cost = price(if sum.batch { Tier::Batch } else { Tier::Live }).zip(price(Tier::Live));
+        let cost = match sum.stated {
+            // In batches half is paid.
+            Some(stated) if sum.batch => Some((stated, NanoUsd(stated.0.saturating_mul(2)))),
+            Some(stated) => Some((stated, stated)),
+            None => price(if sum.batch { Tier::Batch } else { Tier::Live }).zip(price(Tier::Live)),
+        };
         self.look(sum.from, Timestamp::from_millis(sum.to.as_millis() - 1));
         self.tally(&sum.workload).add_sum(sum, cost);
     }
@@ -194,7 +215,8 @@ impl Tally {
     }
 
     fn add_sum(&mut self, sum: &UsageSum, price: Option<(NanoUsd, NanoUsd)>) {
-        self.add_money(price, !sum.batch, None);
+        self.profile.is_imported = true;
+        self.add_money(price, !sum.batch, sum.is_fee.then_some(FEE));
         self.add_tokens(&sum.model, &sum.tokens, 0);
         note(&mut self.profile.tenants, &sum.tenant, 0);
         note(&mut self.profile.models, &sum.model, 0);
@@ -204,26 +226,26 @@ impl Tally {
         let sums = &mut self.sums;
         sums.unpriced += u64::from(price.is_none());
         let (paid, live) = price.unwrap_or_default();
-        sums.paid = sums.paid + paid;
-        sums.live_price = sums.live_price + live;
+        sums.paid += paid;
+        sums.live_price += live;
         if served_live {
-            sums.served_live_price = sums.served_live_price + live;
+            sums.served_live_price += live;
         }
         let Some(reason) = blocked_by else { return };
         let fresh = || Blocked { reason: reason.to_owned(), calls: 0, live_price: NanoUsd(0) };
         if let Some(one) = entry(&mut sums.blocked, |one| one.reason == reason, fresh) {
             one.calls += 1;
-            one.live_price = one.live_price + live;
+            one.live_price += live;
         }
     }
 
     fn add_tokens(&mut self, model: &str, tokens: &Tokens, calls: u64) {
         let sums = &mut self.sums;
-        sums.tokens = plus(&sums.tokens, tokens);
+        sums.tokens = sums.tokens.plus(tokens);
         let fresh = || ModelSums { model: model.to_owned(), calls: 0, tokens: Tokens::default() };
         if let Some(of_model) = entry(&mut sums.models, |sums| sums.model == model, fresh) {
             of_model.calls += calls;
-            of_model.tokens = plus(&of_model.tokens, tokens);
+            of_model.tokens = of_model.tokens.plus(tokens);
         }
     }
 
@@ -263,15 +285,5 @@ fn entry<T>(list: &mut Vec<T>, fits: impl Fn(&T) -> bool, fresh: impl FnOnce() -
         Some(place) => list.get_mut(place),
         None if list.len() < SHARES_MAX => Some(list.push_mut(fresh())),
         None => None,
-    }
-}
-
-fn plus(some: &Tokens, more: &Tokens) -> Tokens {
-    Tokens {
-        input: some.input + more.input,
-        output: some.output + more.output,
-        cache_write_5m: some.cache_write_5m + more.cache_write_5m,
-        cache_write_1h: some.cache_write_1h + more.cache_write_1h,
-        cache_read: some.cache_read + more.cache_read,
     }
 }

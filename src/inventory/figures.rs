@@ -25,7 +25,7 @@ pub(super) fn span(millis: f64) -> String {
 }
 
 /// A count for people: `12,345`.
-pub(super) fn count(number: u64) -> String {
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -242,3 +242,72 @@ impl Places {
         Ok(stored.into_iter().map(known).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::record::CallRecord;
+    use crate::inventory::fingerprint::Prompt;
+    use crate::secret::{KeySource, MasterKey, Vault};
+    use crate::store::{Location, Settings};
+
+    const SYSTEM: &str = "You answer the letters of customers of a shop for garden tools in a friendly and brief way, you \
+        never promise a refund, and you write in the language of the letter. The customer is";
+
+    async fn store(folder: &std::path::Path) -> Store {
+        let key = MasterKey::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+        let url = Location::Sqlite(folder.join("test.db"));
+        let settings = Settings { url, master_key: KeySource::Given(key.clone()), encrypt_bodies: false };
+        let store = Store::open(&settings, Vault::new(&key)).await.unwrap();
+        store.migrate().await.unwrap();
+        store
+    }
+
+    fn call(system: &str, exact: u64) -> Pending {
+        let prompt = Prompt { system: system.to_owned(), tools: Vec::new() };
+        let traits = Traits::of(&prompt, 0, &Keyed::test());
+        let look = Look { family: "claude-haiku".into(), client: "c".into(), exact, traits };
+        let record = CallRecord { tenant: "t".into(), ..CallRecord::default() };
+        let recorded = Recorded { record, id: 0, workload: WorkloadId(0), is_unread: false };
+        Pending { recorded, belongs: Belongs::Alike(Box::new(look)) }
+    }
+
+    async fn placed(store: &Store, places: &mut Places, calls: &[Pending]) -> Vec<WorkloadId> {
+        let (keyed, recent) = (Keyed::test(), Recent::default());
+        let placing = Placing { store, keyed: &keyed, recent: &recent };
+        placing.place(places, calls).await.unwrap().into_iter().map(|(id, _)| id).collect()
+    }
+
+    #[tokio::test]
+    async fn replicas_agree_on_a_workload_whoever_met_it_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path()).await;
+        let (mut one, mut two) = (Places::default(), Places::default());
+        // Both have looked when there was none of it.
+        let other = call("Translate the recipe, and keep every amount as it stands there, please.", 1);
+        let known = placed(&store, &mut one, std::slice::from_ref(&other)).await;
+        assert_eq!(placed(&store, &mut two, std::slice::from_ref(&other)).await, known);
+        let of_one = placed(&store, &mut one, &[call(&format!("{SYSTEM} Ann Smith of Leeds"), 2)]).await;
+        let of_two = placed(&store, &mut two, &[call(&format!("{SYSTEM} Kofi from Accra in Ghana"), 3)]).await;
+        assert_eq!(of_one, of_two);
+        // The same first prompt would have had the same id anywhere.
+        let elsewhere = self::store(&folder.path().join("elsewhere")).await;
+        let first = [call(&format!("{SYSTEM} Ann Smith of Leeds"), 2)];
+        assert_eq!(placed(&elsewhere, &mut Places::default(), &first).await, of_one);
+    }
+
+    #[tokio::test]
+    async fn beyond_the_limit_calls_share_a_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path()).await;
+        let words = ["ash", "bay", "elm", "fir", "oak", "yew", "box"];
+        let system = |number: usize| -> String {
+            (0..30).map(|place| words[(number >> (place % 5 * 2)) % 7].repeat(1 + (number + place) % 6) + " ").collect()
+        };
+        let calls: Vec<Pending> = (0..400).map(|number| call(&system(number), number as u64)).collect();
+        let mut places = Places::default();
+        let found: HashSet<WorkloadId> = placed(&store, &mut places, &calls).await.into_iter().collect();
+        assert!(found.len() <= WORKLOADS_MAX + 1, "{}", found.len());
+        assert!(store.known_workloads("t").await.unwrap().len() <= WORKLOADS_MAX);
+    }
+}

@@ -33,8 +33,8 @@ const LOOKS_MAX: usize = 10;
 /// The longest name of a rule, and of a workload.
 const NAME_MAX: usize = 64;
 
-/// Rules for the candidates among these as TOML, and what else is worth a look as comments. Without a candidate there are
-/// comments alone.
+/// Rules for the candidates among these as TOML, and what else is worth a look as comments. Without a candidate there
+/// are comments alone.
 pub fn suggest(assessed: &[(Workload, Assessment)]) -> String {
     let mut ranked: Vec<_> = assessed.iter().collect();
     ranked.sort_by_key(|(workload, assessment)| {
@@ -62,8 +62,8 @@ fn head(rules: usize) -> String {
         return "# No workload looks as if nobody waited for it, so there is no rule to suggest.\n".to_owned();
     }
     format!(
-        "# Suggested from recorded traffic, the most valuable first. Each rule begins with {ROLLOUT} % of its calls; the same\n\
-         # calls stay with it when `rollout` is raised. To see first what it would do, write action = \"observe\".\n"
+        "# Suggested from recorded traffic, the most valuable first. Each rule begins with {ROLLOUT} % of its calls; the\n\
+         # same calls stay with it when `rollout` is raised. To see first what it would do, write action = \"observe\".\n"
     )
 }
 

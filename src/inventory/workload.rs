@@ -37,6 +37,8 @@ pub struct Profile {
     pub system_prefix: Option<String>,
     /// The fewest and the most tools that a call offered.
     pub tools: (u32, u32),
+    /// Whether another program recorded it, which has names of its own for everything.
+    pub is_imported: bool,
 }
 
 /// One value, and how many calls had it.

@@ -97,6 +97,14 @@ impl Store {
         Ok(rows.into_iter().map(WorkloadSum::from).collect())
     }
 
+    /// The first hour that had a call.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn first_hour(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(read!(self, tx => sqlx::query_scalar("select min(hour) from call_hour").fetch_one(tx).await?))
+    }
+
     /// The hours of a workload that had calls since an hour began, in order, each with its calls.
     ///
     /// # Errors

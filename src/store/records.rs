@@ -24,6 +24,10 @@ pub struct Bundle<'a> {
     pub calls: &'a [Recorded],
     /// What these and all others add up to.
     pub hours: &'a BTreeMap<TallyKey, Tally>,
+    /// When the last call of each workload came.
+    pub seen: &'a BTreeMap<WorkloadId, Timestamp>,
+    /// Now.
+    pub now: Timestamp,
 }
 
 /// The columns of a record, in the order in which they are written and read.
@@ -57,14 +61,16 @@ macro_rules! add_hours {
 
 /// Moves on when workloads were last seen.
 macro_rules! mark_seen {
-    ($tx:ident, $hours:expr) => {
-        let seen: Vec<_> = last_hours($hours).into_iter().collect();
+    ($tx:ident, $bundle:expr) => {
+        let seen: Vec<_> = $bundle.seen.iter().collect();
         for some in seen.chunks(HOURS_AT_ONCE) {
-            let mut update = QueryBuilder::new("update workload set last_seen_at = column2 from (");
-            update.push_values(some, |mut row, (id, hour)| {
-                row.push_bind(*id).push_bind(*hour);
+            let mut update = QueryBuilder::new("update workload set changed_at = ");
+            update.push_bind($bundle.now);
+            update.push(", last_seen_at = case when last_seen_at < column2 then column2 else last_seen_at end from (");
+            update.push_values(some, |mut row, (id, at)| {
+                row.push_bind(**id).push_bind(**at);
             });
-            update.push(") as seen where id = column1 and last_seen_at < column2");
+            update.push(") as seen where id = column1");
             update.build().execute(&mut *$tx).await?;
         }
     };
@@ -105,7 +111,7 @@ impl WriteBundle for SqliteConnection {
     async fn write_bundle(&mut self, bundle: Bundle<'_>) -> Result<(), sqlx::Error> {
         insert_records_sqlite(self, bundle.calls).await?;
         add_hours!(self, bundle.hours);
-        mark_seen!(self, bundle.hours);
+        mark_seen!(self, bundle);
         Ok(())
     }
 }
@@ -114,7 +120,7 @@ impl WriteBundle for PgConnection {
     async fn write_bundle(&mut self, bundle: Bundle<'_>) -> Result<(), sqlx::Error> {
         insert_records_postgres(self, bundle.calls).await?;
         add_hours!(self, bundle.hours);
-        mark_seen!(self, bundle.hours);
+        mark_seen!(self, bundle);
         Ok(())
     }
 }
@@ -248,12 +254,6 @@ pub(super) fn figures(sum: &Tally) -> [i64; 27] {
         sum.first_byte_ms,
         sum.reader_wait_ms,
     ]
-}
-
-/// The last hour of each workload.
-pub(super) fn last_hours(hours: &BTreeMap<TallyKey, Tally>) -> BTreeMap<WorkloadId, Timestamp> {
-    // Those of one workload stand together, in order of their hours.
-    hours.keys().map(|key| (key.workload, key.hour)).collect()
 }
 
 fn small(count: u32) -> i32 {

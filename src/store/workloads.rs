@@ -39,7 +39,7 @@ pub struct StoredWorkload {
     /// When its first call came.
     #[sqlx(rename = "first_seen_at")]
     pub first_seen: Timestamp,
-    /// The hour in which its last call came.
+    /// When its last call came.
     #[sqlx(rename = "last_seen_at")]
     pub last_seen: Timestamp,
     /// What the inventory thinks of it, as JSON; none before it was thought about.
@@ -65,12 +65,12 @@ macro_rules! insert_workloads {
         for some in $new.chunks(AT_ONCE) {
             let mut insert = QueryBuilder::new(
                 "insert into workload (id, tenant, name, kind, family, client, sketch, preview, first_seen_at,
-                     last_seen_at) ",
+                     last_seen_at, changed_at) ",
             );
             insert.push_values(some, |mut row, new| {
                 row.push_bind(new.id).push_bind(&new.tenant).push_bind(&new.name).push_bind(new.kind);
                 row.push_bind(&new.family).push_bind(&new.client).push_bind(&new.sketch).push_bind(&new.preview);
-                row.push_bind(new.seen_at).push_bind(new.seen_at);
+                row.push_bind(new.seen_at).push_bind(new.seen_at).push_bind(new.seen_at);
             });
             insert.push(" on conflict do nothing").build().execute(&mut *$tx).await?;
         }
@@ -153,7 +153,7 @@ impl Store {
         }))
     }
 
-    /// Workloads with calls that are newer than what is thought of them, those that were thought about longest ago first.
+    /// Workloads with calls that are newer than what was thought of them before `before`, those that were thought about longest ago first.
     ///
     /// # Errors
     /// If the store is unavailable.
@@ -162,11 +162,10 @@ impl Store {
             sqlx::query_as(
                 "select id, tenant, name, kind, preview, first_seen_at, last_seen_at, assessment, score from workload
                  where kind in ('named', 'alike')
-                   and (assessed_at is null or (assessed_at < $1 and last_seen_at >= $2))
-                 order by coalesce(assessed_at, first_seen_at), id limit $3",
+                   and (assessed_at is null or (assessed_at < $1 and assessed_at <= changed_at))
+                 order by coalesce(assessed_at, first_seen_at), id limit $2",
             )
             .bind(before)
-            .bind(before.minus(ASSESS_SETTLED))
             .bind(i64::from(limit))
             .fetch_all(tx)
             .await?
@@ -196,6 +195,3 @@ impl Store {
         Ok(())
     }
 }
-
-/// A workload is thought about a last time after its last call: `last_seen_at` is the beginning of that hour.
-const ASSESS_SETTLED: std::time::Duration = std::time::Duration::from_hours(3);

@@ -31,7 +31,7 @@ pub(super) struct Condition {
 /// The condition that the calls of a workload match.
 pub(super) fn condition(workload: &Workload) -> Condition {
     let profile = &workload.profile;
-    if !workload.knows_messages() {
+    if profile.is_imported {
         let name = super::workload_name(&profile.workload);
         let notes = vec![
             "The file does not show how to recognise these calls. Let them send the header".to_owned(),

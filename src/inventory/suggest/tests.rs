@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::suggest;
 use crate::clock::Timestamp;
 use crate::domain::money::NanoUsd;
+use crate::domain::policy;
 use crate::domain::record::CallRecord;
 use crate::inventory::workload::{Profile, Share, Sums, Window, Workload};
 use crate::inventory::{Assessment, Ineligible, Part, Sample, Savings, Signal, SignalKind, Verdict};
@@ -52,6 +53,7 @@ fn workload(name: &str, system: Option<&str>) -> Workload {
             clients: vec![share("Anthropic/Python 2.12.0")],
             system_prefix: system.map(str::to_owned),
             tools: (2, 2),
+            is_imported: false,
         },
         window: Window { from: Timestamp::from_millis(0), to: Timestamp::from_millis(86_400_000) },
         sums: Sums { calls: 10, ..Sums::default() },
@@ -81,7 +83,12 @@ fn assessment(verdict: Verdict, batch: i64) -> Assessment {
 
 fn rules(assessed: &[(Workload, Assessment)]) -> Vec<Rule> {
     let text = suggest(assessed);
-    toml::from_str::<Settings>(&text).unwrap_or_else(|error| panic!("{error}\n{text}")).rule
+    let rules = toml::from_str::<Settings>(&text).unwrap_or_else(|error| panic!("{error}\n{text}")).rule;
+    for rule in &rules {
+        assert!(policy::is_name(&rule.name), "{}", rule.name);
+        policy::Condition::compile(&rule.when).unwrap_or_else(|mistakes| panic!("{}: {mistakes:?}", rule.when));
+    }
+    rules
 }
 
 fn matches(rule: &Rule, call: &Call) -> bool {
@@ -121,8 +128,8 @@ fn the_most_valuable_comes_first_with_its_reasons() {
         (workload("done-already", None), assessment(Verdict::Candidate, 0)),
     ];
     insta::assert_snapshot!(suggest(&assessed), @r##"
-    # Suggested from recorded traffic, the most valuable first. Each rule begins with 10 % of its calls; the same
-    # calls stay with it when `rollout` is raised. To see first what it would do, write action = "observe".
+    # Suggested from recorded traffic, the most valuable first. Each rule begins with 10 % of its calls; the
+    # same calls stay with it when `rollout` is raised. To see first what it would do, write action = "observe".
 
     # wkl_0123456789abcdef: 34,846 calls a month for $154.00
     # saves $77.00 a month in batches, and up to $96.25 with the shared prompt cached; score 90 of 100

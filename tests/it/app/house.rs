@@ -14,7 +14,7 @@ pub(super) const UNDER_WAY: &str = "select (select count(*) from deferral where 
                        and group_name = deferral_group.name and completed_at is null))";
 
 /// What there must be none of.
-const NONE_OF: [(&str, &str); 14] = [
+const NONE_OF: [(&str, &str); 15] = [
     (
         "batches that are not done",
         "select count(*) from batch where state in ('building', 'uncertain', 'submitted', 'ended')",
@@ -77,6 +77,12 @@ const NONE_OF: [(&str, &str); 14] = [
         "final deferrals whose webhook nobody sends",
         "select count(*) from deferral where completed_at is not null and receiver is not null
              and id not in (select deferral_id from delivery where deferral_id is not null)",
+    ),
+    (
+        "deferrals that were recorded more than once",
+        "select case when recorded > final then recorded - final else 0 end from (
+             select (select cast(coalesce(sum(calls), 0) as bigint) from call_hour where way <> 'live') as recorded,
+                    (select value from counter where name = 'feed') as final) as both_of_them",
     ),
     ("deferrals without a body", "select count(*) from deferral where id not in (select deferral_id from payload)"),
 ];

@@ -62,7 +62,7 @@ enum Story {
 use Story::*;
 
 /// Every crash point, and the story that passes it.
-const CRASHES: [(&str, Story); 39] = [
+const CRASHES: [(&str, Story); 41] = [
     ("admit.commit", Plain),
     ("admit.ticket", Plain),
     ("build.wake", Plain),
@@ -98,6 +98,8 @@ const CRASHES: [(&str, Story); 39] = [
     ("retain.lanes", Forgotten),
     ("group.closed", Grouped),
     ("group.announced", Grouped),
+    ("inventory.placed", Plain),
+    ("inventory.deferrals", Plain),
     // Further passages: what came before is durable by then.
     ("admit.ticket:2", Plain),
     ("submit.create:2", NothingMade),
