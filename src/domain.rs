@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod batch;
 pub mod body;
 pub mod cacheable;
+pub mod caching;
 pub mod callback;
 pub mod charge;
 pub mod decision;
