@@ -4,6 +4,7 @@ mod admin;
 mod answer;
 mod beside;
 mod caller;
+mod calls;
 mod cursor;
 mod deferrals;
 mod deliveries;
@@ -106,6 +107,7 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deliveries/{id}/replay", post(deliveries::replay))
         .route("/api/batches", get(admin::batches))
         .route("/api/workloads", get(workloads::list))
+        .route("/api/calls", get(calls::export))
         .route("/api/flush", post(admin::flush))
         .route("/api/savings", get(savings::report))
         .route("/api/savings/recompute", post(savings::recompute))

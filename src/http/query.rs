@@ -102,6 +102,18 @@ impl DeliveriesQuery {
     }
 }
 
+/// How far back to look: the only thing that the export can be asked.
+pub(super) fn since(uri: &Uri) -> Result<Duration, ApiError> {
+    let mut since = SINCE_DEFAULT;
+    for (name, value) in pairs(uri)? {
+        match name.as_str() {
+            "since" => since = duration(&name, &value)?,
+            _ => return Err(unknown(&name, "since")),
+        }
+    }
+    Ok(since)
+}
+
 /// Which workloads are asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct WorkloadsQuery {
