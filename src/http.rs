@@ -3,6 +3,7 @@
 mod admin;
 mod answer;
 mod beside;
+mod by_rule;
 mod caller;
 mod calls;
 mod cursor;
@@ -16,12 +17,15 @@ mod health;
 mod held;
 pub mod listen;
 mod messages;
+mod peek;
 mod protocols;
 mod query;
+mod rules;
 mod savings;
 mod settings;
 mod socket;
 pub mod threads;
+mod trial;
 mod workloads;
 
 use axum::Router;
@@ -108,6 +112,8 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/batches", get(admin::batches))
         .route("/api/workloads", get(workloads::list))
         .route("/api/calls", get(calls::export))
+        .route("/api/rules", get(rules::list))
+        .route("/api/rules/try", post(trial::run))
         .route("/api/flush", post(admin::flush))
         .route("/api/savings", get(savings::report))
         .route("/api/savings/recompute", post(savings::recompute))

@@ -37,7 +37,7 @@ enum BreakOff {
 
 /// `GET /api/calls`
 pub(super) async fn export(State(rooms): State<Rooms>, uri: Uri) -> Result<Response, ApiError> {
-    let since = rooms.clock.now().minus(query::since(&uri)?);
+    let since = rooms.clock.now().minus(query::since(&uri)?.unwrap_or(query::SINCE_DEFAULT));
     let filter = WorkloadFilter { since, ..WorkloadFilter::default() };
     let workloads = rooms.store.workloads(&filter, WORKLOADS_MAX).await.map_err(unavailable)?;
     let beginnings = workloads.into_iter().filter_map(|one| Some((one.name, one.preview?))).collect();

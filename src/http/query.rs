@@ -22,7 +22,7 @@ const LINES_DEFAULT: u32 = 1_000;
 const LINES_MAX: u32 = 100_000;
 
 /// The time of which calls are counted, unless another is asked for.
-const SINCE_DEFAULT: Duration = Duration::from_hours(7 * 24);
+pub(super) const SINCE_DEFAULT: Duration = Duration::from_hours(7 * 24);
 
 /// The longest that a question may wait for its answer.
 const WAIT_MAX_SECONDS: u64 = 300;
@@ -102,18 +102,6 @@ impl DeliveriesQuery {
     }
 }
 
-/// How far back to look: the only thing that the export can be asked.
-pub(super) fn since(uri: &Uri) -> Result<Duration, ApiError> {
-    let mut since = SINCE_DEFAULT;
-    for (name, value) in pairs(uri)? {
-        match name.as_str() {
-            "since" => since = duration(&name, &value)?,
-            _ => return Err(unknown(&name, "since")),
-        }
-    }
-    Ok(since)
-}
-
 /// Which workloads are asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct WorkloadsQuery {
@@ -172,6 +160,22 @@ pub(super) fn none(uri: &Uri) -> Result<(), ApiError> {
         Some((name, _)) => Err(unknown(name, "none")),
         None => Ok(()),
     }
+}
+
+/// How far back to look, and nothing else.
+pub(super) fn since(uri: &Uri) -> Result<Option<Duration>, ApiError> {
+    let mut since = None;
+    for (name, value) in pairs(uri)? {
+        match name.as_str() {
+            "since" => since = Some(parse_duration(&value).ok_or_else(|| not_a_duration(&name))?),
+            _ => return Err(unknown(&name, "since")),
+        }
+    }
+    Ok(since)
+}
+
+fn not_a_duration(name: &str) -> ApiError {
+    ApiError::invalid_query(format!("{name} must be {DURATION_FORM}"))
 }
 
 /// A page size alone.

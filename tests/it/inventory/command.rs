@@ -1,5 +1,9 @@
 //! `offpeak inventory --import` as a program: what goes where, and how it ends.
 
+use offpeak::clock::Timestamp;
+use offpeak::domain::record::CallRecord;
+use offpeak::domain::usage::Tokens;
+use offpeak::inventory::import::line;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -93,5 +97,38 @@ async fn what_cannot_be_imported_fails_and_says_what_could() {
     assert!(code == Some(1) && told.contains("missing.csv"), "{told}");
     for wrong in [&["--import", "other.csv", "--since", "7d"][..], &["--prices", "x"], &["--since", "0"]] {
         assert_eq!(run(&folder, wrong).await.0, Some(2), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn suggested_rules_are_accepted_as_they_are() {
+    let mut lines = nights();
+    // A workload that is known by its looks, with a prompt that has all that could go wrong in a rule.
+    for day in 1..29 {
+        let call = CallRecord {
+            at: Timestamp::parse_rfc3339(&format!("2026-11-{day:02}T03:00:00Z")).unwrap(),
+            tenant: "team".into(),
+            workload: "wkl_0123456789abcdef".into(),
+            model: "claude-haiku-4-5".into(),
+            tokens: Tokens { input: 900, output: 100, ..Tokens::default() },
+            status: 200,
+            request_bytes: 4_000,
+            prefix_bytes: 2_000,
+            system_hash: 7,
+            messages: 1,
+            client: "Anthropic/Python 2.12.0".into(),
+            ..CallRecord::default()
+        };
+        lines =
+            format!("{}\n{lines}", line(&call, Some("You \"sort\" mail\r\nfor the 'night' \\o/ desk\u{7f}…")).unwrap());
+    }
+    let (ours, theirs) = lines.split_at(lines.find("{\"request_id\"").unwrap());
+    for (file, calls) in [("ours.jsonl", ours), ("theirs.jsonl", theirs)] {
+        let folder = folder(file, calls);
+        let (_, rules, told) = run(&folder, &["--import", file, "--suggest"]).await;
+        assert!(rules.contains("[[rule]]"), "{told}");
+        std::fs::write(folder.path().join("rules.toml"), &rules).unwrap();
+        let output = output(offpeak(&["check", "--config", "rules.toml"]).current_dir(folder.path())).await;
+        assert_eq!(output.status.code(), Some(0), "{}\n{rules}", text(&output.stderr));
     }
 }
