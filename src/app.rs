@@ -122,6 +122,7 @@ impl App {
                 provider.clone(),
                 clock.clone(),
                 settings.flush.clone(),
+                prices.clone(),
                 nudges.built.clone(),
                 nudges.settled.clone(),
             ),

@@ -5,6 +5,7 @@ mod answer;
 mod beside;
 mod by_rule;
 mod caller;
+mod calls;
 mod cursor;
 mod deferrals;
 mod deliveries;
@@ -110,6 +111,7 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deliveries/{id}/replay", post(deliveries::replay))
         .route("/api/batches", get(admin::batches))
         .route("/api/workloads", get(workloads::list))
+        .route("/api/calls", get(calls::export))
         .route("/api/rules", get(rules::list))
         .route("/api/rules/try", post(trial::run))
         .route("/api/flush", post(admin::flush))

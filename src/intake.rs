@@ -4,6 +4,7 @@
 //! before it says so: a ticket is a promise that no crash breaks.
 
 mod asking;
+mod caching;
 mod callback;
 mod caller;
 mod decide;
@@ -305,6 +306,7 @@ impl Intake {
         is_retry: bool,
     ) -> Result<(Deferral, Presence), Refusal> {
         let ticket = queued(&terms, &lane, &item);
+        let may_be_marked = terms.promise.as_ref().is_some_and(|promise| promise.cache);
         let new = NewDeferral {
             id: ticket.id,
             lane,
@@ -318,11 +320,13 @@ impl Intake {
             is_retry,
             accepted_at: terms.asked_at,
             deadline: terms.deadline,
+            caching: None,
         };
         // A caller who leaves must not take half an acceptance along. That he has left is noted where his presence is
         // dropped, be it with what this task gives and nobody takes.
         let intake = self.clone();
         let accepting = self.accepting.spawn(async move {
+            let new = if may_be_marked { caching::read(new).await } else { new };
             let accepted = intake.make_durable(new).await?;
             let deferral = intake.standing(accepted, ticket).await?;
             let presence = intake.departures.presence(deferral.id, terms.asked_at);

@@ -1,5 +1,7 @@
 //! The admin API of a running gateway: where it is, and what its refusals mean to whoever typed the command.
 
+use std::io;
+
 use anyhow::{Context as _, bail};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
@@ -78,6 +80,16 @@ impl Admin {
     /// Whether the answer is wanted in JSON.
     pub(super) fn wants_json(&self) -> bool {
         self.json
+    }
+
+    /// Writes what is at a path to `output`, as it comes.
+    pub(super) async fn save(&self, path: &str, output: &mut impl io::Write) -> anyhow::Result<()> {
+        match self.client.save(path, output).await.transpose() {
+            None => Ok(()),
+            // That the disk is full is not the gateway's doing.
+            Some(Err(error)) if error.is::<io::Error>() => Err(error),
+            Some(reply) => self.answered(reply).map(|_| ()),
+        }
     }
 
     /// Has something done, and prints the answer likewise.

@@ -1,6 +1,7 @@
 //! The command line's only HTTP client, for asking a running gateway.
 
 use std::error::Error as _;
+use std::io;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -49,6 +50,22 @@ impl Client {
     /// Asks for what is at a path.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Reply> {
         self.send(Method::GET, path, &[], String::new()).await
+    }
+
+    /// Writes what is at a path to `output`, as it comes; what is no success comes back.
+    pub(super) async fn save(&self, path: &str, output: &mut impl io::Write) -> anyhow::Result<Option<Reply>> {
+        let request = self.http.get(format!("{}{path}", self.base));
+        let mut response = request.send().await.map_err(|error| self.unanswered(&error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        if !status.is_success() {
+            let body = response.text().await.map_err(|error| self.unanswered(&error))?;
+            return Ok(Some(Reply { status, headers, body }));
+        }
+        while let Some(piece) = response.chunk().await.map_err(|error| self.unanswered(&error))? {
+            output.write_all(&piece)?;
+        }
+        output.flush()?;
+        Ok(None)
     }
 
     /// Sends a body, or none, with headers of its own.

@@ -3,13 +3,14 @@
 mod listing;
 mod reading;
 
+use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::admin::AdminArgs;
+use super::admin::{Admin, AdminArgs};
 use super::output;
 use crate::clock::Clock;
 use crate::domain::price::PriceTable;
@@ -36,6 +37,9 @@ pub(super) struct Args {
     /// Code's telemetry, the provider's usage or cost export, or Offpeak's own
     #[arg(long, value_name = "FILE")]
     import: Option<PathBuf>,
+    /// Write the recorded calls to a file (- is standard output), which --import reads: their measures, never their text
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["import", "suggest"])]
+    export: Option<PathBuf>,
     /// Prices of one's own for what is in that file, as in the setting prices.file
     #[arg(long, value_name = "FILE", requires = "import")]
     prices: Option<PathBuf>,
@@ -45,6 +49,10 @@ pub(super) struct Args {
 
 /// Looks, and prints what was found.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(file) = args.export {
+        let path = format!("/api/calls?since={}", args.since);
+        return to_file(&file, &path, &args.admin.open()?).await;
+    }
     match args.import {
         Some(file) => from_file(&file, &prices(args.prices.as_deref())?, args.suggest, args.admin.json),
         None => {
@@ -53,6 +61,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             args.admin.open()?.get(&path, Listing::shown).await
         }
     }
+}
+
+/// Writes recorded calls to a file.
+async fn to_file(file: &Path, path: &str, admin: &Admin) -> anyhow::Result<()> {
+    if file == Path::new("-") {
+        return admin.save(path, &mut io::stdout().lock()).await;
+    }
+    let mut created = File::create(file).with_context(|| format!("creating {}", file.display()))?;
+    admin.save(path, &mut created).await.with_context(|| format!("{} is not complete", file.display()))
 }
 
 /// Looks at the calls in a file.
@@ -88,7 +105,7 @@ fn read(file: &Path, collector: &mut Collector<'_>) -> anyhow::Result<Imported> 
     if file == Path::new("-") {
         return import(io::stdin().lock(), collector).context("importing standard input");
     }
-    let opened = std::fs::File::open(file).with_context(|| format!("opening {}", file.display()))?;
+    let opened = File::open(file).with_context(|| format!("opening {}", file.display()))?;
     let size = opened.metadata().map_or(0, |metadata| metadata.len());
     let input = BufReader::with_capacity(BUFFER_BYTES, Reading::new(opened, size));
     import(input, collector).with_context(|| format!("importing {}", file.display()))
@@ -112,7 +129,8 @@ fn tell(file: &Path, imported: &Imported) {
     }
     if *faulty > 0 {
         let more = if *faulty > faults.len() as u64 { ", of which these are the first" } else { "" };
-        output::complain(&format!("{}: {faulty} lines do not read{more}", file.display()));
+        let lines = if *faulty == 1 { "line does" } else { "lines do" };
+        output::complain(&format!("{}: {faulty} {lines} not read{more}", file.display()));
     }
 }
 

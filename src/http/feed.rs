@@ -22,7 +22,7 @@ use crate::store::{FeedPage, Position, Scope, Store, StoreError};
 use crate::telemetry::chain;
 
 /// The content type that the provider gives to lines of JSON.
-const JSON_LINES: HeaderValue = HeaderValue::from_static("application/x-jsonl");
+pub(super) const JSON_LINES: HeaderValue = HeaderValue::from_static("application/x-jsonl");
 
 /// The header that says where to go on.
 const CURSOR: HeaderName = HeaderName::from_static("x-defer-cursor");

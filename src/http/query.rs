@@ -22,7 +22,7 @@ const LINES_DEFAULT: u32 = 1_000;
 const LINES_MAX: u32 = 100_000;
 
 /// The time of which calls are counted, unless another is asked for.
-const SINCE_DEFAULT: Duration = Duration::from_hours(7 * 24);
+pub(super) const SINCE_DEFAULT: Duration = Duration::from_hours(7 * 24);
 
 /// The longest that a question may wait for its answer.
 const WAIT_MAX_SECONDS: u64 = 300;

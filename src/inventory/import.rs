@@ -1,5 +1,5 @@
-//! Importing calls that other programs have recorded: the format is recognised by its content, line after line goes into
-//! a [`Collector`], and a line that does not read is counted and told, never more.
+//! Importing calls that other programs have recorded: the format is recognised by its content, line after line goes
+//! into a [`Collector`], and a line that does not read is counted and told, never more.
 
 mod claude_code;
 mod format;

@@ -153,6 +153,7 @@ impl From<LineRow> for Line {
         let sums = Sums {
             calls: row.calls.unsigned_abs(),
             late: row.late.unsigned_abs(),
+            unread: 0,
             unpriced: row.unpriced.unsigned_abs(),
             tokens: row.tokens.into(),
             web_searches: row.web_searches.unsigned_abs(),
@@ -209,7 +210,7 @@ impl From<EntryRow> for Entry {
 }
 
 #[derive(sqlx::FromRow)]
-struct TokensRow {
+pub(super) struct TokensRow {
     input_tokens: i64,
     output_tokens: i64,
     cache_write_5m_tokens: i64,

@@ -180,16 +180,19 @@ struct Row {
     live_nanousd: Option<NanoUsd>,
 }
 
+/// Bodies and answers are looked up for each: as a join, PostgreSQL may rather read all there are.
 const UNRECORDED: &str = "
     select line.position, deferral.id, deferral.tenant, deferral.model, deferral.workload, deferral.client,
         deferral.accepted_at, deferral.completed_at, deferral.served_by, deferral.caller_left_at,
-        payload.codec, payload.body, outcome.status, outcome.codec as answer_codec, outcome.body as answer_body,
+        (select codec from payload where deferral_id = deferral.id) as codec,
+        (select body from payload where deferral_id = deferral.id) as body,
+        (select status from outcome where deferral_id = deferral.id) as status,
+        (select codec from outcome where deferral_id = deferral.id) as answer_codec,
+        (select body from outcome where deferral_id = deferral.id) as answer_body,
         entry.input_tokens, entry.output_tokens, entry.cache_write_5m_tokens, entry.cache_write_1h_tokens,
         entry.cache_read_tokens, entry.paid_nanousd, entry.live_nanousd
     from (select position, deferral_id from feed where position > $1 and position <= $2
           order by position limit $3) as line
     join deferral on deferral.id = line.deferral_id
-    join payload on payload.deferral_id = deferral.id
-    join outcome on outcome.deferral_id = deferral.id
     left join entry on entry.deferral_id = deferral.id and entry.kind = 'answer'
     order by line.position";

@@ -1,8 +1,10 @@
 //! The inventory: what is recorded of calls beside their streams, what is not, and what is concluded from traffic whose
 //! truth is known.
 
+mod command;
 mod conclusions;
 mod deferred;
+mod export;
 mod imports;
 mod keeping;
 mod kills;
@@ -11,6 +13,7 @@ mod month;
 mod outside;
 mod overview;
 mod precision;
+mod readme;
 mod thought;
 mod workloads;
 

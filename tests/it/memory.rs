@@ -161,6 +161,7 @@ fn deferral(lane: &Lane, text: &str, now: Timestamp) -> NewDeferral {
         is_retry: false,
         accepted_at: now,
         deadline: now.plus(Duration::from_hours(24)),
+        caching: None,
     }
 }
 

@@ -12,7 +12,10 @@ use crate::inventory::{count, dollars};
 /// Names longer than this are cut.
 const NAME_MAX: usize = 40;
 /// Reasons longer than this are cut; the whole of them is in the JSON.
-const REASON_MAX: usize = 90;
+const REASON_MAX: usize = 72;
+
+/// The verdict on what must not wait.
+const KEEP_LIVE: &str = "keep_live";
 
 /// What `/api/workloads` answers.
 #[derive(Deserialize)]
@@ -85,12 +88,14 @@ impl Listing {
         ones.sort_by_key(|(one, thought)| (rank(&thought.verdict), Reverse(thought.savings.batch), &one.workload));
         for (one, thought) in &ones {
             let savings = &thought.savings;
+            // What must not wait saves nothing, whatever it would save.
+            let saved = |amount| if thought.verdict == KEEP_LIVE { "-".to_owned() } else { dollars(amount) };
             table.row([
                 cut(&one.workload, NAME_MAX),
                 count(savings.monthly_calls),
                 dollars(savings.monthly_live),
-                dollars(savings.batch),
-                dollars(savings.batch_cached),
+                saved(savings.batch),
+                saved(savings.batch_cached),
                 thought.score.to_string(),
                 words(&thought.verdict).to_owned(),
                 cut(thought.because(), REASON_MAX),
@@ -134,14 +139,15 @@ fn conclusion(ones: &[(&One, &Thought)]) -> String {
     );
     if let (looks @ 1.., [_, batch, _]) = sum("look") {
         text.push_str(&format!(
-            "\n{looks} more are worth a look by somebody who knows them: up to {} a month.",
+            "\n{looks} more {} worth a look by somebody who knows: up to {} a month.",
+            if looks == 1 { "is" } else { "are" },
             dollars(batch)
         ));
     }
     let unpriced: u64 = ones.iter().map(|(_, thought)| thought.savings.unpriced_calls).sum();
     if unpriced > 0 {
         text.push_str(&format!(
-            "\n{} calls are of models whose price is not known, and are in none of the amounts.",
+            "\nModels whose price is not known had {} calls; they are in none of the amounts.",
             count(unpriced)
         ));
     }
@@ -157,7 +163,7 @@ fn rank(verdict: &str) -> u8 {
 }
 
 fn words(verdict: &str) -> &str {
-    if verdict == "keep_live" { "keep live" } else { verdict }
+    if verdict == KEEP_LIVE { "keep live" } else { verdict }
 }
 
 /// A text of so many characters at most, and nothing in it that could move the cursor.

@@ -1,10 +1,11 @@
-//! Claude Code's telemetry: its `api_request` and `api_error` events, as the OpenTelemetry collector's file exporter writes
-//! them (a line of OTLP JSON each), or flat.
+//! Claude Code's telemetry: its `api_request` and `api_error` events, as the OpenTelemetry collector's file exporter
+//! writes them (a line of OTLP JSON each), or flat.
 //!
-//! Events and their attributes are those of its documentation, page "Monitoring": `claude_code.api_request` with `model`,
-//! `cost_usd`, `duration_ms`, `input_tokens`, `output_tokens`, `cache_read_tokens`, `cache_creation_tokens` and `speed`;
-//! `claude_code.api_error` with `model`, `status_code`, `duration_ms` and `attempt`; all with `session.id`, `prompt.id` and
-//! `event.timestamp`. Requests under one prompt belong to a loop of tools, each but the first bringing a result.
+//! Events and their attributes are those of its documentation, page "Monitoring": `claude_code.api_request` with
+//! `model`, `cost_usd`, `duration_ms`, `input_tokens`, `output_tokens`, `cache_read_tokens`, `cache_creation_tokens`
+//! and `speed`; `claude_code.api_error` with `model`, `status_code`, `duration_ms` and `attempt`; all with
+//! `session.id`, `prompt.id` and `event.timestamp`. Requests under one prompt belong to a loop of tools, each but the
+//! first bringing a result.
 
 use std::collections::HashMap;
 
@@ -22,7 +23,8 @@ const ERROR: &str = "api_error";
 /// What events are called in full.
 const FULL: &str = "claude_code.";
 
-/// So many sessions' last prompts are remembered; one that is forgotten has its next request taken for a prompt's first.
+/// So many sessions' last prompts are remembered; one that is forgotten has its next request taken for a prompt's
+/// first.
 const SESSIONS_MAX: usize = 20_000;
 
 /// Whether a row is a flat event.

@@ -1,11 +1,11 @@
 //! The provider's own exports: sums of calls by day or hour, from its Console as a table, or from its API.
 //!
-//! The Console's tables have the columns `usage_date_utc, model_version, api_key, workspace, usage_type, context_window,
-//! usage_input_tokens_no_cache, usage_input_tokens_cache_write_5m, usage_input_tokens_cache_write_1h,
+//! The Console's tables have the columns `usage_date_utc, model_version, api_key, workspace, usage_type,
+//! context_window, usage_input_tokens_no_cache, usage_input_tokens_cache_write_5m, usage_input_tokens_cache_write_1h,
 //! usage_input_tokens_cache_read, usage_output_tokens, web_search_count, inference_geo, speed`, and in dollars
 //! `usage_date_utc, model, workspace, api_key, usage_type, context_window, token_type, cost_usd, list_price_usd,
-//! cost_type, …`. The API's answers are those of `GET /v1/organizations/usage_report/messages` and `…/cost_report`, whose
-//! amounts are cents.
+//! cost_type, …`. The API's answers are those of `GET /v1/organizations/usage_report/messages` and `…/cost_report`,
+//! whose amounts are cents.
 
 use serde::Deserialize;
 

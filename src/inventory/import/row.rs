@@ -31,7 +31,8 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// The value as it is written: a text without its quotes, anything else as JSON. None if it is missing, empty or null.
+    /// The value as it is written: a text without its quotes, anything else as JSON. None if it is missing, empty or
+    /// null.
     pub(super) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         let text = match self {
             Self::Object(values) => unquoted(values.get(name)?.get())?,

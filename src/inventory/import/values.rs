@@ -5,8 +5,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use crate::clock::Timestamp;
 use crate::domain::money::NanoUsd;
 
-/// A time: RFC 3339, the same without an offset (which is UTC), a day, or a number of seconds, milliseconds, microseconds
-/// or nanoseconds since the epoch.
+/// A time: RFC 3339, the same without an offset (which is UTC), a day, or a number of seconds, milliseconds,
+/// microseconds or nanoseconds since the epoch.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     if text.len() >= 9 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {

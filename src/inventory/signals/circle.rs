@@ -30,7 +30,7 @@ pub(super) fn phase(times: &[i64], period: i64, origin: i64) -> Option<Phase> {
     });
     let concentration = (x.hypot(y) / n).min(1.0);
     let mean = y.atan2(x).rem_euclid(TAU) / scale;
-    let spread = (-2.0 * concentration.max(f64::MIN_POSITIVE).ln()).max(0.0).sqrt() / scale;
+    let spread = (-2.0 * concentration.max(f64::MIN_POSITIVE).ln()).abs().sqrt() / scale;
     // Rayleigh: good for many times that are loosely together.
     let rayleigh = -n * concentration * concentration;
     // All within one arc: exact for few that are close together, `n (arc / period)^(n - 1)`.

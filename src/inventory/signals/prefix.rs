@@ -36,10 +36,12 @@ pub(super) fn look(workload: &Workload, found: &mut Findings) {
     let in_common = prefixes.values().filter(|calls| **calls > 1).sum::<usize>() as f64 / calls as f64;
     let repeats = (prefix * in_common).max(cached);
     if repeats >= LITTLE {
-        let reads =
-            if cached > 0.0 { format!("; {} % is read from the cache", percent(cached)) } else { String::new() };
-        let evidence =
-            format!("{} % of the prompt is tools and system prompt in common{reads}", percent(prefix * in_common));
+        let shared = format!("{} % of the prompt is tools and system prompt in common", percent(prefix * in_common));
+        let evidence = match (prefix > 0.0, cached > 0.0) {
+            (_, false) => shared,
+            (true, true) => format!("{shared}; {} % is read from the cache", percent(cached)),
+            (false, true) => format!("{} % of the prompt is read from the cache", percent(cached)),
+        };
         found.signal(SignalKind::SharedPrompt, WEIGHT, repeats, evidence);
     }
 }

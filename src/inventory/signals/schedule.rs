@@ -157,7 +157,8 @@ fn nearest(times: &[i64], phase: &Phase, period: i64) -> Vec<i64> {
 
 /// The time within a period, as people say it.
 fn when(phase: &Phase, period: i64) -> String {
-    let at = phase.mean as i64;
+    // A mean a hair before midnight is midnight.
+    let at = phase.mean.round() as i64 % period;
     let (hours, minutes, seconds) = (at / HOUR % 24, at / MINUTE % 60, at / SECOND % 60);
     match period {
         WEEK => {

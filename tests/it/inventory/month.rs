@@ -45,9 +45,15 @@ pub(crate) struct Traffic {
 
 /// The month that follows from a seed.
 pub(crate) fn month(seed: u64) -> Vec<Traffic> {
+    some_of_month(seed, |_| true)
+}
+
+/// Those workloads of the month that are wanted.
+pub(crate) fn some_of_month(seed: u64, is_wanted: impl Fn(&str) -> bool) -> Vec<Traffic> {
     roster::roster()
         .into_iter()
         .enumerate()
+        .filter(|(_, (name, ..))| is_wanted(name))
         .map(|(number, (name, truth, make))| {
             let mut random = StdRng::seed_from_u64(seed * 1_000 + number as u64);
             let mut calls = make(&mut random);

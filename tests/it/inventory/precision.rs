@@ -153,7 +153,7 @@ fn cron(random: &mut StdRng) -> Vec<CallRecord> {
     let jitter = random.random_range(0..=(period / 4).min(6 * MINUTE));
     let offset = random.random_range(0..period);
     let times = clock(random, period, offset, jitter);
-    let most = 1 + 6_000 / times.len() as u64;
+    let most = 1 + 3_000 / times.len() as u64;
     let (most, workers) = (random.random_range(1..=most.min(40)), random.random_range(1..6));
     let job = job(random);
     bursts(random, &job, &times, (1.max(most / 2), most), workers)
@@ -175,7 +175,7 @@ fn queue(random: &mut StdRng) -> Vec<CallRecord> {
     let mut calls = Vec::new();
     for _ in 0..stretches {
         let begin = START + random.random_range(0..DAYS * DAY);
-        calls.extend(drain_slowly(random, &job, begin, (4_000 / stretches, workers as usize), (2, slowest)));
+        calls.extend(drain_slowly(random, &job, begin, (1_500 / stretches, workers as usize), (2, slowest)));
     }
     calls
 }
@@ -183,7 +183,7 @@ fn queue(random: &mut StdRng) -> Vec<CallRecord> {
 fn chat(random: &mut StdRng) -> Vec<CallRecord> {
     let chat = Chat {
         noons: if random.random_bool(0.3) { &[3, 11, 19] } else { &[13] },
-        a_day: random.random_range(3.0..40.0),
+        a_day: random.random_range(3.0..15.0),
         turns: random.random_range(3..10),
         leave: random.random_range(0.0..0.04),
         read_slowly: random.random_range(0.0..0.4),
@@ -194,7 +194,7 @@ fn chat(random: &mut StdRng) -> Vec<CallRecord> {
 
 fn questions(random: &mut StdRng) -> Vec<CallRecord> {
     let job = Job { stream: random.random_bool(0.5), ..job(random) };
-    let (noon, a_day) = (random.random_range(0..24), random.random_range(5.0..200.0));
+    let (noon, a_day) = (random.random_range(0..24), random.random_range(5.0..70.0));
     searches(random, &job, noon, a_day)
 }
 
@@ -202,7 +202,7 @@ fn agent(random: &mut StdRng) -> Vec<CallRecord> {
     let begins = match random.random_range(0..3) {
         0 => clock(random, DAY, 2 * HOUR, MINUTE),
         1 => clock(random, HOUR, 0, 20 * SECOND),
-        _ => tasks_at_work(random, 12, 10.0),
+        _ => tasks_at_work(random, 12, 5.0),
     };
     let steps = (random.random_range(3..6), random.random_range(6..12));
     let job = Job { tools: 9, ..job(random) };
@@ -210,6 +210,6 @@ fn agent(random: &mut StdRng) -> Vec<CallRecord> {
 }
 
 fn as_they_please(random: &mut StdRng) -> Vec<CallRecord> {
-    let (job, a_day) = (job(random), random.random_range(5.0..400.0));
+    let (job, a_day) = (job(random), random.random_range(5.0..120.0));
     at_random(random, &job, a_day)
 }

@@ -294,6 +294,7 @@ pub(super) fn call(number: u128) -> NewDeferral {
         is_retry: false,
         accepted_at,
         deadline: accepted_at.plus(Duration::from_secs(24 * 60 * 60)),
+        caching: None,
     }
 }
 
