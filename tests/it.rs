@@ -6,6 +6,7 @@ mod it {
     mod accept;
     mod admin;
     mod app;
+    mod budgets;
     mod cancel;
     mod chaos;
     mod check;
