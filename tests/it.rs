@@ -6,6 +6,7 @@ mod it {
     mod accept;
     mod admin;
     mod app;
+    mod budgets;
     mod caching;
     mod cancel;
     mod chaos;
