@@ -51,6 +51,8 @@ pub struct NewDeferral {
     pub callback: Option<Callback>,
     /// What called: its `user-agent`.
     pub client: Option<String>,
+    /// The rule that decided, if one did.
+    pub rule: Option<String>,
     /// The same key from the same tenant gives the same deferral.
     pub idempotency_key: Option<String>,
     /// Whether the client says that it has sent this call before.
@@ -189,8 +191,8 @@ impl Insert for SqliteConnection {
             let done = sqlx::query(
                 "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
                      idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
-                     client)
-                 values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14, $15)
+                     client, rule)
+                 values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14, $15, $16)
                  on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing",
             )
             .bind(new.id)
@@ -208,6 +210,7 @@ impl Insert for SqliteConnection {
             .bind(new.callback.as_ref().map(|callback| &callback.receiver))
             .bind(row.callback_url())
             .bind(&new.client)
+            .bind(&new.rule)
             .execute(&mut *self)
             .await?;
             if done.rows_affected() == 1 {
@@ -229,15 +232,15 @@ macro_rules! insert_text {
         concat!(
             "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
                  idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
-                 client)
+                 client, rule)
              select id, tenant, lane_id, 'queued', model, workload, reference, group_name,
                  idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, accepted_at, receiver, callback_url,
-                 client
+                 client, rule
              from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                  $9::bytea[], $10::integer[], $11::timestamptz[], $12::timestamptz[],
-                 $13::text[], $14::text[], $15::text[])
+                 $13::text[], $14::text[], $15::text[], $16::text[])
                  as new (id, tenant, lane_id, model, workload, reference, group_name, idempotency_key, body_hash,
-                     body_bytes, accepted_at, deadline_at, receiver, callback_url, client) ",
+                     body_bytes, accepted_at, deadline_at, receiver, callback_url, client, rule) ",
             $conflict,
             " returning id"
         )
@@ -272,6 +275,7 @@ impl Insert for PgConnection {
             .bind(column(rows, |row| row.new.callback.as_ref().map(|callback| callback.receiver.as_str())))
             .bind(column(rows, Row::callback_url))
             .bind(column(rows, |row| row.new.client.as_deref()))
+            .bind(column(rows, |row| row.new.rule.as_deref()))
             .fetch_all(&mut *self)
             .await?;
         let inserted: HashSet<DeferralId> = ids.into_iter().collect();
