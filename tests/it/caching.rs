@@ -123,7 +123,7 @@ const PLAIN: i64 = 50;
 const WRITE: i64 = 100;
 const READ: i64 = 5;
 
-const NIGHTS: usize = 10;
+const NIGHTS: usize = 4;
 const CALLS: usize = 12;
 
 async fn nights_of_traffic_cost_little_more_than_they_must(engine: Engine) {
