@@ -23,7 +23,7 @@ use crate::hold::Hold;
 use crate::http::threads::{self, Ends};
 use crate::http::{AdminSettings, Gateway, Rooms, admin_routes, listen};
 use crate::ingest::Ingest;
-use crate::intake::Intake;
+use crate::intake::{Intake, Refused};
 use crate::inventory::{Assessor, Inventory, Parts, Who};
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -33,7 +33,7 @@ use crate::rescue::Rescue;
 use crate::retain::Retain;
 use crate::savings::{Savings, Spending};
 use crate::secret::Vault;
-use crate::settings::Settings;
+use crate::settings::{Faults, Settings};
 use crate::store::{Departures, Store};
 use crate::telemetry::chain;
 use crate::workers::{Crew, Nudges, Supervisor, Worker, task, timetable};
@@ -201,9 +201,10 @@ impl App {
         Ok(app)
     }
 
-    /// Takes over what may change while the gateway runs: the keys that it issues, where webhooks may go, and what
-    /// the provider charges.
+    /// Takes over what may change while the gateway runs: the policy, the keys that it issues, where webhooks may go, and
+    /// what the provider charges.
     pub fn reload(&self, settings: &Settings) {
+        self.rooms.intake.policy().replace(settings.intake.rules.clone());
         self.rooms.intake.replace_keys(&settings.intake.keys);
         self.rooms.intake.replace_receivers(&settings.intake.receivers);
         self.egress.replace(&settings.egress);
@@ -212,6 +213,12 @@ impl App {
         if let Err(error) = self.crew.deliver.replace(&settings.deliver) {
             tracing::error!(error = %chain(&error), "webhooks go on under the settings of before");
         }
+    }
+
+    /// Settings were read again that have these faults: nothing changes, and the operator is told.
+    pub fn refuse(&self, faults: &Faults) {
+        let faults = faults.as_slice().iter().map(ToString::to_string).collect();
+        self.rooms.intake.policy().refuse(Refused { at: self.rooms.clock.now(), faults });
     }
 
     /// Stops accepting, lets go of held callers, lets streams end within the grace and workers their bite, and closes the

@@ -9,6 +9,7 @@ mod config;
 mod deferrals;
 mod deliveries;
 mod demo;
+mod explain;
 mod flush;
 mod inventory;
 mod migrate;
@@ -18,6 +19,7 @@ mod report;
 mod serve;
 mod sim;
 mod table;
+mod try_rule;
 mod view;
 mod watch;
 
@@ -44,6 +46,10 @@ enum Command {
     Sim(sim::Args),
     /// Check the configuration: every fault with file, line and remedy
     Check(check::Args),
+    /// Show which rule decides over a call, and why
+    Explain(explain::Args),
+    /// Show what rules would have done with the calls that a running gateway has recorded
+    TryRule(try_rule::Args),
     /// Look after deferrals of a running gateway
     Deferrals(deferrals::Args),
     /// Look after webhooks of a running gateway
@@ -90,6 +96,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Demo(args) => demo::run(args).await,
             Command::Sim(args) => sim::run(args).await,
             Command::Check(args) => check::run(args).await,
+            Command::Explain(args) => explain::run(args).await,
+            Command::TryRule(args) => try_rule::run(args).await,
             Command::Deferrals(args) => deferrals::run(args).await,
             Command::Deliveries(args) => deliveries::run(args).await,
             Command::Flush(args) => flush::run(args).await,

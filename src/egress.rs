@@ -85,24 +85,7 @@ impl Egress {
     /// # Errors
     /// If a webhook may not go there.
     pub fn check(&self, url: &Url) -> Result<(), Forbidden> {
-        let rules = self.rules();
-        let host = url.host().ok_or(Forbidden::Scheme)?;
-        let is_excepted = rules.excepts(&host);
-        if url.scheme() != "https" && !(url.scheme() == "http" && is_excepted) {
-            return Err(Forbidden::Scheme);
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(Forbidden::UserInfo);
-        }
-        let kind = match host {
-            Host::Ipv4(address) => address::special(address.into()),
-            Host::Ipv6(address) => address::special(address.into()),
-            Host::Domain(name) => hosts::is_localhost(name).then_some("loopback"),
-        };
-        match kind {
-            Some(kind) if !is_excepted && !rules.allow_private => Err(Forbidden::Address(kind)),
-            _ => Ok(()),
-        }
+        self.rules().check(url)
     }
 
     /// Judges a URL and what its name resolves to at this time; a name that does not resolve passes.

@@ -37,18 +37,38 @@ pub async fn decode(encoding: &str, body: &Bytes, limit: usize) -> Result<Bytes,
     }
 }
 
+/// As much of what `body` was before `encoding` as can be told: at most `limit` bytes, and none beyond where it breaks off.
+/// What is of no known encoding stays as it is.
+pub async fn begin(encoding: &str, body: &Bytes, limit: usize) -> Bytes {
+    let (raw, mut plain) = (body.as_ref(), Vec::new());
+    // Why it ends where it does is for whoever needs all of it.
+    let _ = match encoding.trim().to_ascii_lowercase().as_str() {
+        "gzip" | "x-gzip" => read_into(&mut plain, GzipDecoder::new(raw), limit).await,
+        "deflate" => read_into(&mut plain, ZlibDecoder::new(raw), limit).await,
+        "br" => read_into(&mut plain, BrotliDecoder::new(raw), limit).await,
+        "zstd" => read_into(&mut plain, ZstdDecoder::new(raw), limit).await,
+        _ => return body.slice(..body.len().min(limit)),
+    };
+    plain.truncate(limit);
+    plain.into()
+}
+
 async fn read(decoder: impl AsyncRead + Unpin, limit: usize) -> Result<Bytes, DecodeError> {
     let mut plain = Vec::new();
+    read_into(&mut plain, decoder, limit).await?;
+    if plain.len() <= limit { Ok(plain.into()) } else { Err(DecodeError::TooLong) }
+}
+
+async fn read_into(plain: &mut Vec<u8>, decoder: impl AsyncRead + Unpin, limit: usize) -> Result<(), DecodeError> {
     // One byte more than allowed is enough to know.
     let mut decoder = decoder.take(limit as u64 + 1);
     loop {
-        let stretch = (&mut decoder).take(STRETCH_BYTES as u64).read_to_end(&mut plain).await;
+        let stretch = (&mut decoder).take(STRETCH_BYTES as u64).read_to_end(plain).await;
         if stretch.map_err(|_| DecodeError::Broken)? < STRETCH_BYTES {
-            break;
+            return Ok(());
         }
         tokio::task::yield_now().await;
     }
-    if plain.len() <= limit { Ok(plain.into()) } else { Err(DecodeError::TooLong) }
 }
 
 #[cfg(test)]
@@ -90,6 +110,19 @@ mod tests {
         let half = encoded.slice(..encoded.len() / 2);
         assert_eq!(decode("gzip", &half, 1000).await, Err(DecodeError::Broken));
         assert_eq!(decode("gzip", &Bytes::from_static(b"plain"), 1000).await, Err(DecodeError::Broken));
+    }
+
+    #[tokio::test]
+    async fn as_much_as_can_be_told_is_told() {
+        let whole = all(GzipEncoder::new(PLAIN)).await;
+        assert_eq!(begin("gzip", &whole, 1_000).await, PLAIN);
+        assert_eq!(begin("gzip", &whole, 10).await, PLAIN[..10]);
+        assert_eq!(begin("snappy", &whole, 1_000).await, whole);
+        assert_eq!(begin("", &Bytes::from_static(PLAIN), 10).await, PLAIN[..10]);
+        let text: String = (0..20_000).map(|number| format!("{number} ")).collect();
+        let encoded = all(GzipEncoder::new(text.as_bytes())).await;
+        let half = begin("gzip", &encoded.slice(..encoded.len() / 2), 1_000_000).await;
+        assert!(half.len() > 10_000 && text.as_bytes().starts_with(&half), "{}", half.len());
     }
 
     #[tokio::test]

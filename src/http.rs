@@ -4,6 +4,7 @@ mod admin;
 mod answer;
 mod beside;
 mod budgets;
+mod by_rule;
 mod caller;
 mod cursor;
 mod deferrals;
@@ -16,12 +17,15 @@ mod health;
 mod held;
 pub mod listen;
 mod messages;
+mod peek;
 mod protocols;
 mod query;
+mod rules;
 mod savings;
 mod settings;
 mod socket;
 pub mod threads;
+mod trial;
 mod workloads;
 
 use axum::Router;
@@ -110,6 +114,8 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/deliveries/{id}/replay", post(deliveries::replay))
         .route("/api/batches", get(admin::batches))
         .route("/api/workloads", get(workloads::list))
+        .route("/api/rules", get(rules::list))
+        .route("/api/rules/try", post(trial::run))
         .route("/api/flush", post(admin::flush))
         .route("/api/budgets", get(budgets::list))
         .route("/api/savings", get(savings::report))

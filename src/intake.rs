@@ -3,48 +3,66 @@
 //! [`Intake::decide`] reads the headers alone; only a call that may be deferred is read whole. [`Intake::admit`] commits
 //! before it says so: a ticket is a promise that no crash breaks.
 
+mod asking;
 mod callback;
 mod caller;
 mod decide;
 mod depth;
+mod explain;
+mod item;
+mod policy;
 mod refusal;
 mod settings;
 mod tags;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::domain::body::Item;
 use crate::domain::callback::Callback;
+use crate::domain::decision::LiveReason;
 use crate::domain::deferral::{Deferral, State};
+use crate::domain::glance::BodyFacts;
 use crate::domain::id::DeferralId;
 use crate::domain::lane::{Lane, beta_set};
+use crate::domain::policy::{Reply, Standing, Variable};
 use crate::domain::wait::Wait;
 use crate::egress::Egress;
-use crate::encoding::{self, DecodeError};
 use crate::provider::ModelKnowledge;
 use crate::secret::Vault;
 use crate::store::{Accepted, Departures, NewDeferral, Presence, Store, StoreError};
 use crate::telemetry::chain;
 
+pub use asking::{Asking, Chosen, Promise};
 pub use caller::Caller;
-pub use decide::{Route, Terms};
+pub use decide::Terms;
+pub use explain::{Asked, Explanation, explain};
+pub use policy::{Done, InForce, Refused, Rules, Tally};
 pub use refusal::Refusal;
 pub use settings::{Key, Settings};
 pub use tags::Tags;
 
+use decide::Sent;
 use depth::Depth;
+use item::Reading;
 
 /// The most that is kept of a `user-agent`.
 const CLIENT_MAX: usize = 128;
 
 /// Reading a body larger than this would hold up other calls on the same thread.
 const READ_ASIDE_BYTES: usize = 256_000;
+
+/// The path of calls.
+const CALLS: &str = "/v1/messages";
+
+/// After the store has failed a call that a rule chose, others like it are served live for so long without trying: each
+/// would wait for it in vain.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Decides, and admits. Clones share it.
 #[derive(Clone)]
@@ -58,11 +76,25 @@ pub struct Intake {
     keys: Arc<RwLock<Arc<[Key]>>>,
     /// The names of the configured receivers; replaced likewise.
     receivers: Arc<RwLock<Arc<[String]>>>,
+    policy: InForce,
     egress: Egress,
     depth: Depth,
     departures: Departures,
+    /// When the store last failed a call.
+    store_failed_at: Arc<Mutex<Option<Timestamp>>>,
     /// Acceptances under way, which outlive callers who leave.
     accepting: TaskTracker,
+}
+
+/// Which way a call goes.
+#[derive(Clone, Debug)]
+pub enum Route {
+    /// Straight to the upstream.
+    Live(LiveReason),
+    /// Into the queue, if a batch can take it.
+    Defer(Terms),
+    /// Where the policy says.
+    Ask(Asking),
 }
 
 /// A call that is durable, and how its caller wants the answer.
@@ -71,6 +103,8 @@ pub struct Admitted {
     pub deferral: Deferral,
     /// How long to hold the connection.
     pub wait: Wait,
+    /// Whether its caller knows of tickets; one whose call a rule chose to hold does not.
+    pub knows_tickets: bool,
     /// Whether a stream is wanted.
     pub stream: bool,
     /// Whether the client tries again by itself.
@@ -93,8 +127,22 @@ impl Intake {
         let depth = Depth::new(store.clone(), clock.clone(), settings.max_queued);
         let keys = Arc::new(RwLock::new(settings.keys.clone().into()));
         let receivers = Arc::new(RwLock::new(settings.receivers.clone().into()));
-        let (settings, accepting) = (settings.into(), TaskTracker::new());
-        Self { store, models, vault, clock, settings, keys, receivers, egress, depth, departures, accepting }
+        let policy = InForce::new(settings.rules.clone());
+        Self {
+            store,
+            models,
+            vault,
+            clock,
+            settings: settings.into(),
+            keys,
+            receivers,
+            policy,
+            egress,
+            depth,
+            departures,
+            store_failed_at: Arc::default(),
+            accepting: TaskTracker::new(),
+        }
     }
 
     /// From now on the gateway issues these keys, and no others.
@@ -107,12 +155,38 @@ impl Intake {
         *self.receivers.write().unwrap_or_else(PoisonError::into_inner) = names.into();
     }
 
-    /// What its headers ask for a call.
+    /// The policy in force.
+    pub fn policy(&self) -> &InForce {
+        &self.policy
+    }
+
+    /// Which way a call goes: where its headers send it, else where the policy does.
     ///
     /// # Errors
     /// If a header does not parse; then nothing may be queued or sent.
     pub fn decide(&self, headers: &HeaderMap) -> Result<Route, Refusal> {
-        decide::route(Tags::read(headers)?, &self.settings, self.clock.now())
+        let now = self.clock.now();
+        let tags = match decide::sent(Tags::read(headers)?, &self.settings, now) {
+            Sent::Live(reason) => return Ok(Route::Live(reason)),
+            Sent::Defer(terms) => return Ok(Route::Defer(terms)),
+            Sent::Unsaid(tags) => tags,
+        };
+        let rules = self.policy.rules();
+        if rules.policy().rules().is_empty() {
+            return Ok(Route::Live(LiveReason::NoRule));
+        }
+        let reads_tenant = rules.policy().reads(&Variable::Tenant);
+        let caller = reads_tenant.then(|| self.caller(headers)).flatten();
+        let tenant = caller.map(|caller| caller.tenant).unwrap_or_default();
+        Ok(Route::Ask(Asking::begin(rules, tags, tenant, now)))
+    }
+
+    /// What is promised for a call that a rule chose to defer.
+    ///
+    /// # Errors
+    /// If its deadline is too close.
+    pub fn terms(&self, chosen: &Chosen, headers: &HeaderMap) -> Result<Terms, LiveReason> {
+        chosen.terms(&self.settings, headers)
     }
 
     /// Who calls, and what they act as upstream; `None` without a credential.
@@ -147,6 +221,11 @@ impl Intake {
         self.settings.max_body
     }
 
+    /// The deadline of a call for which none is named, and the closest for which it is deferred.
+    pub fn deadlines(&self) -> (Duration, Duration) {
+        (self.settings.default_deadline, self.settings.min_deadline)
+    }
+
     /// How long a caller may wait before it makes sense to ask for a result, in seconds.
     pub fn retry_after_seconds(&self) -> u64 {
         // A batch does not end before it was sent and looked at once.
@@ -158,13 +237,31 @@ impl Intake {
     /// # Errors
     /// If it is not queued; then nothing was sent either.
     pub async fn admit(&self, terms: Terms, headers: &HeaderMap, body: Bytes) -> Result<Admitted, Refusal> {
-        let caller = self.caller(headers).ok_or(Refusal::MissingCredential)?;
-        if caller.is_login() {
-            let message = "a subscription login token cannot make batches: use an API key";
-            return Err(Refusal::not_deferrable("credential", message));
+        if terms.promise.is_some() && self.spares_the_store() {
+            return Err(Refusal::StoreUnavailable);
         }
-        let lane = lane_of(caller, headers)?;
-        let item = self.read_item(headers, body, lane.user_profile_id.as_deref()).await?;
+        let admitted = self.try_admit(terms, headers, body).await;
+        if matches!(admitted, Err(Refusal::StoreUnavailable)) {
+            *self.store_failed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
+        }
+        admitted
+    }
+
+    /// Whether the store has failed a moment ago.
+    fn spares_the_store(&self) -> bool {
+        let failed_at = *self.store_failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        failed_at.is_some_and(|at| self.clock.now().since(at) < STORE_PAUSE)
+    }
+
+    async fn try_admit(&self, mut terms: Terms, headers: &HeaderMap, body: Bytes) -> Result<Admitted, Refusal> {
+        let lane = lane_of(self.caller(headers), headers)?;
+        let rules = self.policy.rules();
+        let is_open = terms.promise.is_none() && !rules.policy().rules().is_empty();
+        let profile = lane.user_profile_id.as_deref();
+        let Reading { item, facts } = item::read(headers, body, profile, self.settings.max_body, is_open).await?;
+        if is_open {
+            self.complete(&mut terms, rules, headers, &lane.tenant, &facts);
+        }
         let callback = match &terms.tags.callback {
             Some(text) => Some(self.callback(text).await?),
             None => None,
@@ -173,13 +270,13 @@ impl Intake {
             let message = format!("the model {} has no batches: call it live", item.model);
             return Err(Refusal::not_deferrable("model", message));
         }
-        // A caller who wants a stream has no use for a ticket, unless that is what it asks for.
-        let unsaid = if item.stream { Wait::UntilDeadline } else { Wait::For(Duration::ZERO) };
-        let (wait, stream) = (terms.tags.wait.unwrap_or(unsaid), item.stream);
+        let (wait, stream) = (wait(&terms, item.stream), item.stream);
+        let is_held_unasked = terms.promise.as_ref().is_some_and(|promise| promise.reply == Reply::Hold);
+        let knows_tickets = !is_held_unasked || terms.tags.wait.is_some();
         let is_retry = is_retry(headers);
         let client = client(headers);
         let (deferral, presence) = self.accept(terms, lane, item, callback, client, is_retry).await?;
-        Ok(Admitted { deferral, wait, stream, is_retry, presence })
+        Ok(Admitted { deferral, wait, knows_tickets, stream, is_retry, presence })
     }
 
     /// Waits for acceptances under way.
@@ -188,26 +285,14 @@ impl Intake {
         self.accepting.wait().await;
     }
 
-    async fn read_item(&self, headers: &HeaderMap, body: Bytes, profile: Option<&str>) -> Result<Item, Refusal> {
-        let limit = usize::try_from(self.settings.max_body).unwrap_or(usize::MAX);
-        let encodings: Vec<&str> =
-            headers.get_all("content-encoding").iter().map(|value| value.to_str().unwrap_or("?")).collect();
-        let plain = encoding::decode(&encodings.join(","), &body, limit).await.map_err(|error| match error {
-            DecodeError::TooLong => Refusal::TooLarge(self.settings.max_body),
-            DecodeError::Broken => Refusal::not_deferrable("body", "the body does not decode as its content-encoding"),
-            DecodeError::Unknown => {
-                let message = format!("the content-encoding must be one of {}, or none", encoding::KNOWN);
-                Refusal::not_deferrable("content-encoding", message)
-            }
-        })?;
-        let read = if plain.len() <= READ_ASIDE_BYTES {
-            Item::read(&plain, profile)
+    /// A call that asked to be deferred takes of the first rule that matches it what its headers leave open.
+    fn complete(&self, terms: &mut Terms, rules: Arc<Rules>, headers: &HeaderMap, tenant: &str, facts: &BodyFacts) {
+        let mut asking = Asking::begin(rules, terms.tags.clone(), tenant.to_owned(), terms.asked_at);
+        if let Standing::Decided(index) = asking.go_on(headers, CALLS, facts) {
+            asking.chosen(index).complete(&mut terms.tags);
         } else {
-            let profile = profile.map(str::to_owned);
-            let reading = tokio::task::spawn_blocking(move || Item::read(&plain, profile.as_deref()));
-            reading.await.map_err(|_| Refusal::StoreUnavailable)?
-        };
-        read.map_err(Refusal::NotDeferrable)
+            asking.nobody();
+        }
     }
 
     async fn accept(
@@ -272,6 +357,18 @@ impl Intake {
     }
 }
 
+/// How long a caller waits on its connection.
+fn wait(terms: &Terms, stream: bool) -> Wait {
+    let unsaid = match terms.promise.as_ref().map(|promise| promise.reply) {
+        Some(Reply::Hold) => Wait::UntilDeadline,
+        Some(Reply::Ticket) => Wait::For(Duration::ZERO),
+        // A caller who wants a stream has no use for a ticket, unless that is what it asks for.
+        None if stream => Wait::UntilDeadline,
+        None => Wait::For(Duration::ZERO),
+    };
+    terms.tags.wait.unwrap_or(unsaid)
+}
+
 fn unavailable(error: StoreError) -> Refusal {
     tracing::error!(error = %chain(&error), "a call could not be made durable");
     Refusal::StoreUnavailable
@@ -300,8 +397,13 @@ fn queued(terms: &Terms, lane: &Lane, item: &Item) -> Deferral {
     }
 }
 
-/// What a batch with this call is to be sent with.
-fn lane_of(caller: Caller, headers: &HeaderMap) -> Result<Lane, Refusal> {
+/// What a batch with a call of this caller is to be sent with.
+fn lane_of(caller: Option<Caller>, headers: &HeaderMap) -> Result<Lane, Refusal> {
+    let caller = caller.ok_or(Refusal::MissingCredential)?;
+    if caller.is_login() {
+        let message = "a subscription login token cannot make batches: use an API key";
+        return Err(Refusal::not_deferrable("credential", message));
+    }
     let text = |name: &'static str| match headers.get(name).map(|value| value.to_str()) {
         None => Ok(None),
         Some(Ok(text)) => Ok(Some(text.to_owned())),

@@ -16,8 +16,8 @@
 //! ground    crash  egress  encoding  health  metrics  nudge  secret  telemetry, and below them the clock
 //! ```
 //!
-//! A call comes in through [`http`]. [`intake`] decides what becomes of it: [`live`] relays it byte for
-//! byte, or it is admitted durably into the [`store`] and answered with a ticket; [`hold`] keeps whoever would rather wait
+//! A call comes in through [`http`]. [`intake`] decides what becomes of it, by its headers and else by the operator's
+//! rules: [`live`] relays it byte for byte, or it is admitted durably into the [`store`] and answered with a ticket; [`hold`] keeps whoever would rather wait
 //! on the connection. From there the workers
 //! take it, each looking into the store for what is due: [`flush`] cuts queued calls into batches and
 //! submits them through the [`provider`], [`poll`] asks how they are, [`ingest`] brings the answers home,

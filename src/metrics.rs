@@ -42,8 +42,27 @@ pub struct Measured {
     pub paused_lanes: u64,
     /// Webhooks that are due, now or later, and those that were given up.
     pub deliveries: Vec<(&'static str, u64)>,
+    /// Each rule of the policy.
+    pub rules: Vec<MeasuredRule>,
+    /// Calls of which a rule would have had to see more than is read of a body.
+    pub cut_short: u64,
+    /// Whether the settings that were read last have a fault, and were not taken over.
+    pub settings_faulty: bool,
     /// Each worker's name, the time since an activation ended well, and failures in a row.
     pub workers: Vec<(&'static str, Duration, u32)>,
+}
+
+/// What a rule has done in this process.
+#[derive(Clone, Debug, Default)]
+pub struct MeasuredRule {
+    /// Its name.
+    pub name: String,
+    /// How many calls it matched.
+    pub matched: u64,
+    /// How many calls its condition failed on.
+    pub failed: u64,
+    /// What became of those that it matched and why, in a word each.
+    pub decided: Vec<((&'static str, &'static str), u64)>,
 }
 
 /// Pairs of a name and a value.
@@ -164,8 +183,33 @@ fn register(registry: &mut Registry, measured: &Measured) {
         successes.get_or_create(&Labels([("worker", worker)])).set(since_success.as_secs_f64());
         failures.get_or_create(&Labels([("worker", worker)])).set(i64::from(*failed));
     }
+    register_rules(registry, measured);
     registry.register("worker_success_age_seconds", "Time since an activation ended well", successes);
     registry.register("worker_failures", "Activations in a row that have failed", failures);
+}
+
+/// Only rules that are in force have a label, so there are never more than the policy has.
+fn register_rules(registry: &mut Registry, measured: &Measured) {
+    let (matched, failed, decided) =
+        (Family::<_, Counter>::default(), Family::<_, Counter>::default(), Family::<_, Counter>::default());
+    for rule in &measured.rules {
+        let name = || ("rule", rule.name.clone());
+        matched.get_or_create(&vec![name()]).inc_by(rule.matched);
+        failed.get_or_create(&vec![name()]).inc_by(rule.failed);
+        for ((decision, reason), count) in &rule.decided {
+            let labels = vec![name(), ("decision", (*decision).to_owned()), ("reason", (*reason).to_owned())];
+            decided.get_or_create(&labels).inc_by(*count);
+        }
+    }
+    registry.register("rule_matches", "Calls that a rule of the policy matched", matched);
+    registry.register("rule_errors", "Calls that a rule's condition failed on, which is no match", failed);
+    registry.register("rule_decisions", "What became of the calls that a rule matched, and why", decided);
+    let cut_short = Counter::<u64>::default();
+    cut_short.inc_by(measured.cut_short);
+    registry.register("rule_bodies_cut_short", "Calls of which a rule wanted to see more than is read", cut_short);
+    let faulty: Gauge = Gauge::default();
+    faulty.set(i64::from(measured.settings_faulty));
+    registry.register("settings_faulty", "1 while the settings read last have a fault and are not in force", faulty);
 }
 
 #[cfg(test)]
@@ -190,6 +234,14 @@ mod tests {
             batches: vec![("submitted", 2)],
             paused_lanes: 1,
             deliveries: vec![("due", 5)],
+            rules: vec![MeasuredRule {
+                name: "nightly".into(),
+                matched: 4,
+                failed: 1,
+                decided: vec![(("live", "rollout"), 3)],
+            }],
+            cut_short: 2,
+            settings_faulty: true,
             workers: vec![("poll", Duration::from_secs(4), 0)],
         };
         insta::assert_snapshot!(metrics.text(&measured), @r##"
@@ -208,6 +260,21 @@ mod tests {
         # HELP offpeak_deliveries Webhooks that are due, now or later, or were given up.
         # TYPE offpeak_deliveries gauge
         offpeak_deliveries{state="due"} 5
+        # HELP offpeak_rule_matches Calls that a rule of the policy matched.
+        # TYPE offpeak_rule_matches counter
+        offpeak_rule_matches_total{rule="nightly"} 4
+        # HELP offpeak_rule_errors Calls that a rule's condition failed on, which is no match.
+        # TYPE offpeak_rule_errors counter
+        offpeak_rule_errors_total{rule="nightly"} 1
+        # HELP offpeak_rule_decisions What became of the calls that a rule matched, and why.
+        # TYPE offpeak_rule_decisions counter
+        offpeak_rule_decisions_total{rule="nightly",decision="live",reason="rollout"} 3
+        # HELP offpeak_rule_bodies_cut_short Calls of which a rule wanted to see more than is read.
+        # TYPE offpeak_rule_bodies_cut_short counter
+        offpeak_rule_bodies_cut_short_total 2
+        # HELP offpeak_settings_faulty 1 while the settings read last have a fault and are not in force.
+        # TYPE offpeak_settings_faulty gauge
+        offpeak_settings_faulty 1
         # HELP offpeak_worker_success_age_seconds Time since an activation ended well.
         # TYPE offpeak_worker_success_age_seconds gauge
         offpeak_worker_success_age_seconds{worker="poll"} 4.0

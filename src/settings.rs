@@ -7,8 +7,10 @@ mod known;
 mod layers;
 mod lists;
 mod prices;
+mod quoted;
 mod reader;
 mod reference;
+mod rules;
 mod unsupported;
 mod value;
 
@@ -157,6 +159,11 @@ impl Settings {
         let on_deadline = on_deadline(read);
         let url = store_location(read);
         let receivers = lists::receivers(read);
+        let receiver_names: Vec<String> = receivers.iter().map(|receiver| receiver.name.clone()).collect();
+        let egress = egress::Settings {
+            allow_hosts: read.list("webhooks.allow_hosts", HOSTS_FORM, HostPattern::parse),
+            allow_private: read.boolean("webhooks.allow_private"),
+        };
         Self {
             gateway: GatewaySettings {
                 listen: read.address("gateway.listen"),
@@ -180,7 +187,8 @@ impl Settings {
                 max_queued: read.integer("defer.max_queued", 1..=100_000_000).into(),
                 linger,
                 keys: lists::keys(read),
-                receivers: receivers.iter().map(|receiver| receiver.name.clone()).collect(),
+                rules: rules::rules(read, &receiver_names, &egress),
+                receivers: receiver_names,
             },
             hold: hold::Settings { keepalive: keepalive(read), periods: Periods::default() },
             flush: flush::Settings {
@@ -202,12 +210,10 @@ impl Settings {
                 lease,
             },
             deliver: deliver::Settings { keys: read.signing_keys("webhooks.secret"), receivers, lease },
-            egress: egress::Settings {
-                allow_hosts: read.list("webhooks.allow_hosts", HOSTS_FORM, HostPattern::parse),
-                allow_private: read.boolean("webhooks.allow_private"),
-            },
+            egress,
             inventory: inventory::Settings {
                 enabled: read.boolean("inventory.enabled"),
+                time_permille: inventory::TIME_PERMILLE,
                 prompt_preview: read.integer("inventory.prompt_preview", 0..=10_000) as usize,
             },
             retain: retain::Settings { retention: read.duration("defer.retention", SECOND..=DURATION_MAX) },
@@ -290,5 +296,4 @@ fn keepalive(read: &mut Reader<'_>) -> Keepalive {
 /// Settings of parts that read nothing of their own yet: a wrong one is told now all the same.
 fn check_what_nobody_reads(read: &mut Reader<'_>) {
     read.url_or_empty("telemetry.otlp");
-    lists::rules(read);
 }

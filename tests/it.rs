@@ -35,6 +35,7 @@ mod it {
     mod rescue;
     mod results;
     mod retention;
+    mod rules;
     mod store;
     mod threads;
     mod webhooks;

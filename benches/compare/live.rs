@@ -11,14 +11,16 @@ use std::time::Duration;
 
 use crate::comparison::{Comparison, OFFPEAK, Report, Unit};
 use crate::{Options, live::load::Measured};
-use process::{Upstream, Way};
 
 pub(crate) use load::{child as load_child, run as load};
-pub(crate) use process::{Proxy, is_installed};
+pub(crate) use process::{Proxy, Upstream, Way, is_installed};
 pub(crate) use upstream::child as upstream_child;
 
 const NGINX: &str = "nginx";
 const DIRECT: &str = "direct";
+
+/// The program without its inventory, to see what that costs.
+const UNOBSERVED: &str = "offpeak, inventory off";
 
 /// How long one contender is measured in one round.
 const ROUND: Duration = Duration::from_secs(2);
@@ -126,7 +128,11 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> anyhow::R
 
 /// The reference first. Nobody but a proxy encrypts.
 fn contenders(upstream: &Upstream, way: Way) -> anyhow::Result<Vec<(&'static str, Proxy)>> {
-    let mut all = vec![(NGINX, Proxy::nginx(upstream, way)?), (OFFPEAK, Proxy::offpeak(upstream, way)?)];
+    let mut all = vec![
+        (NGINX, Proxy::nginx(upstream, way)?),
+        (OFFPEAK, Proxy::offpeak(upstream, way, &[])?),
+        (UNOBSERVED, Proxy::offpeak(upstream, way, &[("INVENTORY__ENABLED", "false")])?),
+    ];
     if way == Way::Plain {
         all.push((DIRECT, Proxy::none(upstream)));
     }
@@ -163,7 +169,7 @@ async fn memory(options: &Options, held: Held, report: &mut Report) -> anyhow::R
         return Ok(());
     }
     let upstream = Upstream::start()?;
-    for (contender, proxy) in contenders(&upstream, Way::Plain)?.into_iter().take(2) {
+    for (contender, proxy) in contenders(&upstream, Way::Plain)?.into_iter().filter(|it| it.0 != DIRECT) {
         let (address, pid) = (proxy.address(), proxy.pid());
         let now = || process::resident_megabytes(pid);
         if held == Held::Nothing {

@@ -16,7 +16,9 @@ mod ingest;
 mod live;
 mod memory;
 mod ours;
+mod rules;
 mod sink;
+mod workloads;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -85,6 +87,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     }
     let mut report = Report::new(options.only.clone());
     live::measure(options, &mut report).await?;
+    rules::measure(options, &mut report).await?;
     let databases = Databases::start().await?;
     for kind in [Kind::Postgres, Kind::Sqlite] {
         let bench = Bench { options, databases: &databases, kind };
@@ -92,6 +95,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         flush::measure(&bench, &mut report).await?;
         ingest::measure(&bench, &mut report).await?;
         memory::measure(&bench, &mut report).await?;
+        workloads::measure(&bench, &mut report).await?;
         backlog::measure(&bench, &mut report).await?;
     }
     match &options.json {

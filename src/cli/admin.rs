@@ -89,6 +89,17 @@ impl Admin {
         self.print(self.client.post(path, &[], String::new()).await, shown)
     }
 
+    /// Puts a question that is a JSON text, and prints the answer likewise.
+    pub(super) async fn put_question<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: String,
+        shown: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
+        let headers = [("content-type", "application/json")];
+        self.print(self.client.post(path, &headers, question).await, shown)
+    }
+
     fn print<T: DeserializeOwned>(
         &self,
         reply: anyhow::Result<Reply>,

@@ -66,7 +66,10 @@ fn reload(app: &App, sources: &Sources, watch: &mut Watch) {
             watch.follow(sources.file.iter().chain(&loaded.settings.prices.file).cloned());
             tracing::info!("settings read again");
         }
-        Err(faults) => tracing::error!(%faults, "settings with a fault: nothing has changed"),
+        Err(faults) => {
+            app.refuse(&faults);
+            tracing::error!(%faults, "settings with a fault: nothing has changed");
+        }
     }
 }
 

@@ -167,9 +167,9 @@ impl Tally {
         self.unpriced += one(record.cost.is_none());
         *match record.status {
             0 => &mut self.unanswered,
-            ..300 => &mut self.succeeded,
+            1..300 => &mut self.succeeded,
             429 => &mut self.limited,
-            ..500 => &mut self.refused,
+            300..429 | 430..500 => &mut self.refused,
             _ => &mut self.broken,
         } += 1;
         self.streamed += one(record.stream);

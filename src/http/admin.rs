@@ -12,11 +12,13 @@ use serde_json::json;
 
 use crate::domain::batch::Batch;
 use crate::domain::delivery::DeliveryState;
+use crate::domain::policy::Rule;
 use crate::http::answer::json as answer;
 use crate::http::deferrals::{page, unavailable};
 use crate::http::error::ApiError;
 use crate::http::{AdminSettings, Rooms, query};
-use crate::metrics::{self, Measured};
+use crate::intake::Tally;
+use crate::metrics::{self, Measured, MeasuredRule};
 use crate::secret::Secret;
 use crate::store::{QueueDepth, Scope, StoreError};
 
@@ -123,6 +125,15 @@ async fn measure(rooms: &Rooms) -> Measured {
     let now = rooms.clock.now();
     let reports = rooms.health.reports().into_iter();
     let workers = reports.map(|(name, report)| (name, now.since(report.last_success), report.failures)).collect();
+    let policy = rooms.intake.policy();
+    let (rules, settings_faulty) = (policy.rules(), policy.refused().is_some());
+    let told = Measured {
+        rules: rules.each().map(|(rule, tally)| measured(rule, tally)).collect(),
+        cut_short: rules.cut_short(),
+        settings_faulty,
+        workers,
+        ..Measured::default()
+    };
     let stored = async {
         let QueueDepth(depth) = rooms.store.queue_depth().await?;
         let oldest = rooms.store.oldest_queued().await?;
@@ -138,10 +149,15 @@ async fn measure(rooms: &Rooms) -> Measured {
             batches: batches.into_iter().map(|(state, count)| (state.as_str(), count)).collect(),
             paused_lanes: paused.len() as u64,
             deliveries: vec![(DeliveryState::Due.as_str(), due), (DeliveryState::Dead.as_str(), dead)],
-            workers,
+            ..told
         },
-        Err(_) => Measured { workers, ..Measured::default() },
+        Err(_) => told,
     }
+}
+
+fn measured(rule: &Rule, tally: &Tally) -> MeasuredRule {
+    let decided = tally.done().decided.into_iter().collect();
+    MeasuredRule { name: rule.name.to_string(), matched: tally.matched(), failed: tally.failed(), decided }
 }
 
 fn view(batch: &Batch) -> serde_json::Value {

@@ -96,6 +96,19 @@ impl ApiError {
         Self { retry_after_seconds: Some(5), ..error }
     }
 
+    /// What somebody gets who waits for a Message that does not come.
+    pub(super) fn not_in_time() -> Self {
+        let message = "no result came in time";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", "upstream-timeout", message)
+    }
+
+    /// What somebody gets who waits for a Message while the gateway ends.
+    pub(super) fn ending() -> Self {
+        let message = "this gateway is ending: ask again, and another one goes on with this call";
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "api_error", "ending", message);
+        Self { retry_after_seconds: Some(1), ..error }
+    }
+
     fn too_large(limit: u64) -> Self {
         let message = format!("the body is longer than {limit} bytes, which is the most that is taken here");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", "too-large", message)

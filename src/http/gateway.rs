@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use http::{HeaderName, HeaderValue, Method, Request, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
@@ -18,7 +19,7 @@ use crate::http::beside::Beside;
 use crate::http::error::ApiError;
 use crate::http::{Rooms, messages, own_routes};
 use crate::inventory::{Answering as Watched, Tap};
-use crate::live::LiveBody;
+use crate::live::{BoxError, LiveBody};
 use crate::telemetry::chain;
 
 /// An answer that is being made. Boxed by whoever makes it, so that one for which a call waits takes no more room than
@@ -79,8 +80,12 @@ impl Gateway {
     }
 
     /// Passes a request on, and its answer back; both are watched by the tap while they pass.
-    pub(super) async fn relay(&self, request: Request<Incoming>, tap: Tap) -> Response<GatewayBody> {
-        let credential = self.stand_in(&request);
+    pub(super) async fn relay<B>(&self, request: Request<B>, tap: Tap) -> Response<GatewayBody>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let credential = self.stand_in(request.headers());
         match self.rooms().live.forward(request.map(|body| tap.asking(body)), credential).await {
             Ok(answer) => tap.answered(answer).map(Either::Left),
             Err(error) => {
@@ -93,13 +98,13 @@ impl Gateway {
     }
 
     /// A tap for a call, which begins now.
-    pub(super) fn tap(&self, request: &Request<Incoming>) -> Tap {
-        self.rooms().recorder.tap(request.headers(), self.rooms().clock.now())
+    pub(super) fn tap(&self, headers: &HeaderMap) -> Tap {
+        self.rooms().recorder.tap(headers, self.rooms().clock.now())
     }
 
     /// The upstream's key, where the caller presents one that the gateway has issued in its place.
-    fn stand_in(&self, request: &Request<Incoming>) -> Option<(HeaderName, HeaderValue)> {
-        let caller = self.rooms().intake.issued_key(request.headers())?;
+    fn stand_in(&self, headers: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
+        let caller = self.rooms().intake.issued_key(headers)?;
         let secret = caller.credential.secret;
         let (name, value) = match caller.credential.header {
             CredentialHeader::ApiKey => (HeaderName::from_static("x-api-key"), secret.expose().to_owned()),

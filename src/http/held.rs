@@ -31,7 +31,7 @@ type Answering<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
 
 /// Answers a call that has been admitted: with the ticket, or with the result once it is there.
 pub(super) fn answer(rooms: &Rooms, admitted: Admitted, interim: Option<Interim>) -> Answering<'_> {
-    let Admitted { deferral, wait, stream, is_retry, presence } = admitted;
+    let Admitted { deferral, wait, knows_tickets, stream, is_retry, presence } = admitted;
     let Deferral { created_at, deadline, .. } = deferral;
     let asked = Asked { wait, stream, is_retry, created_at, deadline, can_interim: interim.is_some() };
     let way = Way::of(asked, rooms.hold.settings(), rooms.clock.now());
@@ -49,7 +49,7 @@ pub(super) fn answer(rooms: &Rooms, admitted: Admitted, interim: Option<Interim>
             Box::pin(async move { naming(events, id) })
         }
         Way::Silent(limit) | Way::Blanks(limit) | Way::Interim(limit) | Way::Events(limit) => {
-            let held = Held { rooms, id, place: rooms.hold.place(Form::Json, presence) };
+            let held = Held { rooms, id, place: rooms.hold.place(Form::Json, presence), knows_tickets };
             let waiting = rooms.hold.wait(deferral, limit);
             match (way, interim) {
                 (Way::Blanks(_), _) => Box::pin(held.with_blanks(waiting)),
@@ -70,6 +70,7 @@ struct Held<'a> {
     rooms: &'a Rooms,
     id: DeferralId,
     place: Place,
+    knows_tickets: bool,
 }
 
 impl Held<'_> {
@@ -110,6 +111,10 @@ impl Held<'_> {
                 let body = HeldBody::whole(Bytes::from(body), self.place);
                 result(id, status, Body::new(body))
             }
+            Waited::Ending(_) if !self.knows_tickets => return self.let_go(ApiError::ending()),
+            Waited::Final(_) | Waited::TimeOver(_) if !self.knows_tickets => {
+                return self.let_go(ApiError::not_in_time());
+            }
             Waited::Final(deferral) | Waited::TimeOver(deferral) | Waited::Ending(deferral) => {
                 self.place.served(End::Ticket);
                 ticket(self.rooms, &deferral)
@@ -120,6 +125,17 @@ impl Held<'_> {
             }
         };
         naming(answer, id)
+    }
+
+    /// Sends a caller away who would take a ticket for the Message: with an error after which its client asks again, and
+    /// attaches to what it waited for.
+    fn let_go(mut self, error: ApiError) -> Response {
+        self.place.cut(None);
+        let mut answer = error.response();
+        if let Ok(id) = HeaderValue::from_str(&self.id.to_string()) {
+            answer.headers_mut().insert(DEFERRAL_ID, id);
+        }
+        answer
     }
 }
 

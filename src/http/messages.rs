@@ -13,7 +13,7 @@ use crate::domain::decision::Decision;
 use crate::http::error::{ApiError, DECISION};
 use crate::http::gateway::{Answering, Gateway, GatewayBody};
 use crate::http::socket::Interim;
-use crate::http::{budgets, held};
+use crate::http::{budgets, by_rule, held};
 use crate::intake::{Refusal, Route, Terms};
 
 /// A refused body is still read, within these, before it is answered: a client that is cut while it sends may never
@@ -32,12 +32,14 @@ pub(super) fn call(gateway: &Gateway, request: Request<Incoming>) -> Answering {
     }
     match gateway.rooms().intake.decide(request.headers()) {
         Ok(Route::Live(reason)) => Box::pin(async move {
-            let tap = gateway.tap(&request);
+            let tap = gateway.tap(request.headers());
             let answer = gateway.relay(request, tap).await;
-            decided(&gateway, &Decision::Live(reason));
-            showing(answer, &Decision::Live(reason))
+            let decision = Decision::Live(None, reason);
+            decided(&gateway, &decision);
+            showing(answer, &decision)
         }),
         Ok(Route::Defer(terms)) => defer(gateway, terms, request),
+        Ok(Route::Ask(asking)) => by_rule::call(gateway, asking, request),
         Err(refusal) => Box::pin(async move {
             discard(request.into_body()).await;
             refused(&gateway, refusal.into())
@@ -61,7 +63,7 @@ fn defer(gateway: Gateway, terms: Terms, request: Request<Incoming>) -> Answerin
     Box::pin(async move {
         match admission.await {
             Ok(admitted) => {
-                let decision = Decision::Deferred(admitted.deferral.id);
+                let decision = Decision::Deferred(None, admitted.deferral.id);
                 decided(&gateway, &decision);
                 let answer = held::answer(gateway.rooms(), admitted, interim).await;
                 showing(answer.map(Either::Right), &decision)
@@ -71,20 +73,20 @@ fn defer(gateway: Gateway, terms: Terms, request: Request<Incoming>) -> Answerin
     })
 }
 
-fn refused(gateway: &Gateway, error: ApiError) -> Response<GatewayBody> {
+pub(super) fn refused(gateway: &Gateway, error: ApiError) -> Response<GatewayBody> {
     let decision = error.decision();
     decided(gateway, &decision);
     showing(error.response().map(Either::Right), &decision)
 }
 
 /// Counts a decision.
-fn decided(gateway: &Gateway, decision: &Decision) {
+pub(super) fn decided(gateway: &Gateway, decision: &Decision) {
     let (what, why) = decision.words();
     gateway.rooms().metrics.decided(what, why);
 }
 
 /// Lets an answer show what was decided.
-fn showing(mut answer: Response<GatewayBody>, decision: &Decision) -> Response<GatewayBody> {
+pub(super) fn showing(mut answer: Response<GatewayBody>, decision: &Decision) -> Response<GatewayBody> {
     if let Ok(decision) = HeaderValue::from_str(&decision.to_string()) {
         answer.headers_mut().insert(DECISION, decision);
     }

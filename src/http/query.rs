@@ -162,6 +162,22 @@ pub(super) fn none(uri: &Uri) -> Result<(), ApiError> {
     }
 }
 
+/// How far back to look, and nothing else.
+pub(super) fn since(uri: &Uri) -> Result<Option<Duration>, ApiError> {
+    let mut since = None;
+    for (name, value) in pairs(uri)? {
+        match name.as_str() {
+            "since" => since = Some(parse_duration(&value).ok_or_else(|| not_a_duration(&name))?),
+            _ => return Err(unknown(&name, "since")),
+        }
+    }
+    Ok(since)
+}
+
+fn not_a_duration(name: &str) -> ApiError {
+    ApiError::invalid_query(format!("{name} must be {DURATION_FORM}"))
+}
+
 /// A page size alone.
 pub(super) fn limit(uri: &Uri) -> Result<u32, ApiError> {
     let mut limit = LIMIT_DEFAULT;

@@ -2,16 +2,19 @@
 
 use crate::clock::Timestamp;
 use crate::domain::decision::LiveReason;
+use crate::intake::Settings;
+use crate::intake::asking::Promise;
 use crate::intake::tags::{Defer, Tags};
-use crate::intake::{Refusal, Settings};
 
-/// Which way a call goes.
+/// Which way the headers of a call send it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
+pub(super) enum Sent {
     /// Straight to the upstream.
     Live(LiveReason),
     /// Into the queue, if a batch can take it.
     Defer(Terms),
+    /// They do not say.
+    Unsaid(Tags),
 }
 
 /// What is promised for a call.
@@ -23,21 +26,23 @@ pub struct Terms {
     pub deadline: Timestamp,
     /// What else the caller said.
     pub tags: Tags,
+    /// What a rule promised, where the caller did not ask to be deferred.
+    pub promise: Option<Promise>,
 }
 
 /// Decides, without looking at anything but its arguments.
-pub(super) fn route(tags: Tags, settings: &Settings, now: Timestamp) -> Result<Route, Refusal> {
+pub(super) fn sent(tags: Tags, settings: &Settings, now: Timestamp) -> Sent {
     let deadline = match tags.defer {
-        None => return Ok(Route::Live(LiveReason::NoRule)),
-        Some(Defer::Live) => return Ok(Route::Live(LiveReason::Header)),
+        None => return Sent::Unsaid(tags),
+        Some(Defer::Live) => return Sent::Live(LiveReason::Header),
         Some(Defer::Batch) => now.plus(settings.default_deadline),
         Some(Defer::Within(duration)) => now.plus(duration),
         Some(Defer::By(time)) => time,
     };
     if deadline < now.plus(settings.min_deadline) {
-        return Ok(Route::Live(LiveReason::DeadlineTooClose));
+        return Sent::Live(LiveReason::DeadlineTooClose);
     }
-    Ok(Route::Defer(Terms { asked_at: now, deadline, tags }))
+    Sent::Defer(Terms { asked_at: now, deadline, tags, promise: None })
 }
 
 #[cfg(test)]
@@ -48,7 +53,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
-    fn decided(defer: Option<Defer>) -> Route {
+    fn decided(defer: Option<Defer>) -> Sent {
         let settings = Settings {
             default_deadline: Duration::from_secs(86_400),
             min_deadline: Duration::from_secs(300),
@@ -57,14 +62,16 @@ mod tests {
             linger: Duration::ZERO,
             keys: vec![],
             receivers: vec![],
+            rules: vec![],
         };
-        route(Tags { defer, ..Tags::default() }, &settings, NOW).unwrap()
+        sent(Tags { defer, ..Tags::default() }, &settings, NOW)
     }
 
     fn deadline(defer: Defer) -> Option<Timestamp> {
         match decided(Some(defer)) {
-            Route::Defer(terms) => Some(terms.deadline),
-            Route::Live(reason) => {
+            Sent::Defer(terms) => Some(terms.deadline),
+            Sent::Unsaid(_) => panic!("it is said"),
+            Sent::Live(reason) => {
                 assert_eq!(reason, LiveReason::DeadlineTooClose);
                 None
             }
@@ -73,8 +80,8 @@ mod tests {
 
     #[test]
     fn the_header_decides() {
-        assert_eq!(decided(None), Route::Live(LiveReason::NoRule));
-        assert_eq!(decided(Some(Defer::Live)), Route::Live(LiveReason::Header));
+        assert_eq!(decided(None), Sent::Unsaid(Tags::default()));
+        assert_eq!(decided(Some(Defer::Live)), Sent::Live(LiveReason::Header));
         assert_eq!(deadline(Defer::Batch), Some(NOW.plus(Duration::from_secs(86_400))));
         assert_eq!(deadline(Defer::By(NOW.plus(Duration::from_secs(900)))), Some(NOW.plus(Duration::from_secs(900))));
     }

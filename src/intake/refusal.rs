@@ -1,6 +1,8 @@
 //! Why a call is not queued.
 
 use crate::domain::body::NotDeferrable;
+use crate::domain::decision::LiveReason;
+use crate::intake::asking::Promise;
 
 /// Why a call is not queued; nothing was queued or sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,23 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Why a call is served live that a rule chose to defer and that cannot be, since its caller did not ask for it; none if
+    /// a header of the caller's own is to blame, which would be lost without a word.
+    pub fn live_reason(&self, promise: &Promise) -> Option<LiveReason> {
+        let blocked_by = match self {
+            Self::TooLarge(_) => return Some(LiveReason::TooLarge),
+            Self::InvalidHeader { .. } | Self::CallbackForbidden(_) if !promise.callback => return None,
+            Self::NotDeferrable(no) => no.blocked_by,
+            Self::InvalidHeader { .. } | Self::CallbackForbidden(_) => "callback-forbidden",
+            Self::MissingCredential => "credential",
+            Self::IdempotencyMismatch => "idempotency-mismatch",
+            Self::GroupClosed => "group-closed",
+            Self::QueueFull { .. } => "queue-full",
+            Self::StoreUnavailable => "store-unavailable",
+        };
+        Some(LiveReason::NotDeferrable(blocked_by))
+    }
+
     pub(super) fn not_deferrable(blocked_by: &'static str, message: impl Into<String>) -> Self {
         Self::NotDeferrable(NotDeferrable { blocked_by, message: message.into() })
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::domain::policy::Rule;
 use crate::secret::Secret;
 
 /// How much may be queued, how large, until when, and by whom.
@@ -21,6 +22,8 @@ pub struct Settings {
     pub keys: Vec<Key>,
     /// The names of the receivers that callers may name.
     pub receivers: Vec<String>,
+    /// The policy's rules, in their order.
+    pub rules: Vec<Rule>,
 }
 
 /// A key that the gateway issues: who presents the secret calls as `upstream`, and is the tenant `name`.

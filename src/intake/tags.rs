@@ -77,9 +77,14 @@ impl Tags {
             reference: visible(headers, "x-defer-ref", REFERENCE_MAX)?,
             group: name(headers, "x-defer-group")?,
             // Live calls may carry an idempotency key that is none of our business.
-            idempotency_key: if asks { visible(headers, "idempotency-key", IDEMPOTENCY_KEY_MAX)? } else { None },
+            idempotency_key: if asks { idempotency_key(headers)? } else { None },
         })
     }
+}
+
+/// The idempotency key of a call that is to be deferred.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    visible(headers, "idempotency-key", IDEMPOTENCY_KEY_MAX)
 }
 
 fn parse_defer(text: &str) -> Result<Defer, Refusal> {

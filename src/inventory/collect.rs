@@ -226,16 +226,16 @@ impl Tally {
         let sums = &mut self.sums;
         sums.unpriced += u64::from(price.is_none());
         let (paid, live) = price.unwrap_or_default();
-        sums.paid = sums.paid + paid;
-        sums.live_price = sums.live_price + live;
+        sums.paid += paid;
+        sums.live_price += live;
         if served_live {
-            sums.served_live_price = sums.served_live_price + live;
+            sums.served_live_price += live;
         }
         let Some(reason) = blocked_by else { return };
         let fresh = || Blocked { reason: reason.to_owned(), calls: 0, live_price: NanoUsd(0) };
         if let Some(one) = entry(&mut sums.blocked, |one| one.reason == reason, fresh) {
             one.calls += 1;
-            one.live_price = one.live_price + live;
+            one.live_price += live;
         }
     }
 

@@ -127,12 +127,12 @@ fn add_up(parts: &[WorkloadSum]) -> Sums {
         sums.slowly_read += count(sum.slowly_read);
         sums.reader_wait_ms += count(sum.reader_wait_ms);
         sums.duration_ms += count(sum.duration_ms);
-        sums.paid = sums.paid + NanoUsd(sum.paid_nanousd);
-        sums.live_price = sums.live_price + live;
+        sums.paid += NanoUsd(sum.paid_nanousd);
+        sums.live_price += live;
         if *way == Way::Batch {
             sums.batched += calls;
         } else {
-            sums.served_live_price = sums.served_live_price + live;
+            sums.served_live_price += live;
         }
         let tokens = tokens_of(sum);
         sums.tokens = sums.tokens.plus(&tokens);

@@ -15,11 +15,15 @@ use crate::store::{Store, StoreError};
 /// template explains make no list that nobody reads.
 pub(super) const WORKLOADS_MAX: usize = 200;
 
+/// Workloads of one tenant that have names, which somebody may make up for each run. Calls beyond them are counted with
+/// the others, too.
+const NAMES_MAX: usize = 1_000;
+
 /// Workloads kept in memory, of all tenants: some 20 MB with their sketches.
 const KNOWN_MAX: usize = 20_000;
 
-/// Named workloads that are remembered to be there.
-const NAMED_MAX: usize = 50_000;
+/// Named workloads that are remembered to be there, of all tenants.
+const NAMED_MAX: usize = 100_000;
 
 /// How often it is tried to add workloads of a tenant for whom other replicas do so as well.
 const ATTEMPTS: usize = 5;
@@ -65,8 +69,10 @@ pub(super) struct Look {
 pub(super) struct Places {
     /// Those that nobody has named, by tenant.
     alike: HashMap<String, Vec<Known>>,
-    /// Those that are written down whatever comes.
-    named: HashSet<WorkloadId>,
+    /// Those that have names, by tenant.
+    named: HashMap<String, HashSet<WorkloadId>>,
+    /// Those for what is left over that are there.
+    left_over: HashSet<WorkloadId>,
 }
 
 struct Known {
@@ -95,7 +101,8 @@ impl Placing<'_> {
             match &call.belongs {
                 Belongs::Alike(_) => alike.entry(call.tenant()).or_default().push(index),
                 Belongs::Known(id) => chosen[index] = Some(*id),
-                Belongs::Named(_) | Belongs::Unread => {}
+                Belongs::Named(_) => places.load_names(self.store, call.tenant()).await?,
+                Belongs::Unread => {}
             }
         }
         for (tenant, indexes) in alike {
@@ -107,8 +114,9 @@ impl Placing<'_> {
             let place = chosen.map(|id| (id, id.to_string())).unwrap_or_else(|| self.fixed(places, call, &mut fixed));
             placed.push(place);
         }
-        self.store.name_workloads(&fixed.into_values().collect::<Vec<_>>()).await?;
-        places.named.extend(placed.iter().map(|(id, _)| *id));
+        let fixed: Vec<NewWorkload> = fixed.into_values().collect();
+        self.store.name_workloads(&fixed).await?;
+        fixed.iter().for_each(|new| places.remember(new));
         Ok(placed)
     }
 
@@ -144,25 +152,25 @@ impl Placing<'_> {
     }
 
     /// A place that nothing can change: that of a name, or of what is left over.
-    fn fixed(&self, places: &mut Places, call: &Pending, new: &mut BTreeMap<WorkloadId, NewWorkload>) -> Place {
+    fn fixed(&self, places: &Places, call: &Pending, new: &mut BTreeMap<WorkloadId, NewWorkload>) -> Place {
         let tenant = call.tenant();
-        let left_over = |kind, word| {
-            let id = self.keyed.workload(&[tenant, word]);
+        let left_over = |kind: WorkloadKind| {
+            let id = self.keyed.workload(&[tenant, kind.as_str()]);
             (id, id.to_string(), kind)
         };
         let (id, name, kind) = match &call.belongs {
             Belongs::Named(name) => {
                 // Who gives the name that nobody gave means the one that has it.
                 let id = WorkloadId::parse(name).unwrap_or_else(|| self.keyed.workload(&[tenant, "named", name]));
-                (id, name.clone(), WorkloadKind::Named)
+                let is_new = |new: &&NewWorkload| new.tenant == tenant && new.kind == WorkloadKind::Named;
+                let names = places.names(tenant).map_or(0, HashSet::len) + new.values().filter(is_new).count();
+                let has_place = names < NAMES_MAX || new.contains_key(&id) || places.has(tenant, id);
+                if has_place { (id, name.clone(), WorkloadKind::Named) } else { left_over(WorkloadKind::Other) }
             }
-            Belongs::Unread => left_over(WorkloadKind::Unread, "unread"),
-            Belongs::Alike(_) | Belongs::Known(_) => left_over(WorkloadKind::Other, "other"),
+            Belongs::Unread => left_over(WorkloadKind::Unread),
+            Belongs::Alike(_) | Belongs::Known(_) => left_over(WorkloadKind::Other),
         };
-        if places.named.len() >= NAMED_MAX {
-            places.named.clear();
-        }
-        if !places.named.contains(&id) {
+        if !places.has(tenant, id) {
             new.entry(id).or_insert_with(|| NewWorkload {
                 id,
                 tenant: tenant.to_owned(),
@@ -224,6 +232,38 @@ impl Placing<'_> {
 }
 
 impl Places {
+    fn names(&self, tenant: &str) -> Option<&HashSet<WorkloadId>> {
+        self.named.get(tenant)
+    }
+
+    /// Whether a workload is known to be written down.
+    fn has(&self, tenant: &str, id: WorkloadId) -> bool {
+        self.left_over.contains(&id) || self.names(tenant).is_some_and(|names| names.contains(&id))
+    }
+
+    /// A workload is written down now.
+    fn remember(&mut self, new: &NewWorkload) {
+        if new.kind != WorkloadKind::Named {
+            self.left_over.insert(new.id);
+        } else if let Some(names) = self.named.get_mut(&new.tenant) {
+            names.insert(new.id);
+        }
+    }
+
+    /// Reads the names of a tenant, if they are not in memory.
+    async fn load_names(&mut self, store: &Store, tenant: &str) -> Result<(), StoreError> {
+        if self.named.contains_key(tenant) {
+            return Ok(());
+        }
+        if self.named.values().map(HashSet::len).sum::<usize>() + self.left_over.len() >= NAMED_MAX {
+            self.named.clear();
+            self.left_over.clear();
+        }
+        let names = store.named_workloads(tenant).await?.into_iter().collect();
+        self.named.insert(tenant.to_owned(), names);
+        Ok(())
+    }
+
     /// Those of a tenant, read from the store if they are not in memory; whoever takes them puts them back.
     async fn take(&mut self, store: &Store, tenant: &str) -> Result<Vec<Known>, StoreError> {
         if let Some(known) = self.alike.remove(tenant) {
@@ -240,5 +280,89 @@ impl Places {
             sketch: Sketch::from_bytes(&one.sketch.unwrap_or_default()),
         };
         Ok(stored.into_iter().map(known).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::record::CallRecord;
+    use crate::inventory::fingerprint::Prompt;
+    use crate::secret::{KeySource, MasterKey, Vault};
+    use crate::store::{Location, Settings};
+
+    const SYSTEM: &str = "You answer the letters of customers of a shop for garden tools in a friendly and brief way, you \
+        never promise a refund, and you write in the language of the letter. The customer is";
+
+    async fn store(folder: &std::path::Path) -> Store {
+        let key = MasterKey::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+        let url = Location::Sqlite(folder.join("test.db"));
+        let settings = Settings { url, master_key: KeySource::Given(key.clone()), encrypt_bodies: false };
+        let store = Store::open(&settings, Vault::new(&key)).await.unwrap();
+        store.migrate().await.unwrap();
+        store
+    }
+
+    fn call(system: &str, exact: u64) -> Pending {
+        let prompt = Prompt { system: system.to_owned(), tools: Vec::new() };
+        let traits = Traits::of(&prompt, 0, &Keyed::test());
+        let look = Look { family: "claude-haiku".into(), client: "c".into(), exact, traits };
+        let record = CallRecord { tenant: "t".into(), ..CallRecord::default() };
+        let recorded = Recorded { record, id: 0, workload: WorkloadId(0), is_unread: false, charges: Vec::new() };
+        Pending { recorded, belongs: Belongs::Alike(Box::new(look)) }
+    }
+
+    async fn placed(store: &Store, places: &mut Places, calls: &[Pending]) -> Vec<WorkloadId> {
+        let (keyed, recent) = (Keyed::test(), Recent::default());
+        let placing = Placing { store, keyed: &keyed, recent: &recent };
+        placing.place(places, calls).await.unwrap().into_iter().map(|(id, _)| id).collect()
+    }
+
+    #[tokio::test]
+    async fn replicas_agree_on_a_workload_whoever_met_it_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path()).await;
+        let (mut one, mut two) = (Places::default(), Places::default());
+        // Both have looked when there was none of it.
+        let other = call("Translate the recipe, and keep every amount as it stands there, please.", 1);
+        let known = placed(&store, &mut one, std::slice::from_ref(&other)).await;
+        assert_eq!(placed(&store, &mut two, std::slice::from_ref(&other)).await, known);
+        let of_one = placed(&store, &mut one, &[call(&format!("{SYSTEM} Ann Smith of Leeds"), 2)]).await;
+        let of_two = placed(&store, &mut two, &[call(&format!("{SYSTEM} Kofi from Accra in Ghana"), 3)]).await;
+        assert_eq!(of_one, of_two);
+        // The same first prompt would have had the same id anywhere.
+        let elsewhere = self::store(&folder.path().join("elsewhere")).await;
+        let first = [call(&format!("{SYSTEM} Ann Smith of Leeds"), 2)];
+        assert_eq!(placed(&elsewhere, &mut Places::default(), &first).await, of_one);
+    }
+
+    #[tokio::test]
+    async fn names_without_end_share_a_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path()).await;
+        let named = |number: usize| Pending { belongs: Belongs::Named(format!("run-{number}")), ..call("", 0) };
+        let calls: Vec<Pending> = (0..NAMES_MAX + 50).chain([3]).map(named).collect();
+        let mut places = Places::default();
+        let found = placed(&store, &mut places, &calls).await;
+        assert_eq!(found.iter().collect::<HashSet<_>>().len(), NAMES_MAX + 1);
+        assert_eq!(found[3], found[NAMES_MAX + 50]);
+        // The same after a restart.
+        assert_eq!(placed(&store, &mut Places::default(), &calls[NAMES_MAX..]).await, found[NAMES_MAX..]);
+        assert_eq!(store.named_workloads("t").await.unwrap().len(), NAMES_MAX);
+    }
+
+    #[tokio::test]
+    async fn beyond_the_limit_calls_share_a_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path()).await;
+        let words = ["ash", "bay", "elm", "fir", "oak", "yew", "box"];
+        let system = |number: usize| -> String {
+            (0..30).map(|place| words[(number >> (place % 5 * 2)) % 7].repeat(1 + (number + place) % 6) + " ").collect()
+        };
+        let calls: Vec<Pending> = (0..400).map(|number| call(&system(number), number as u64)).collect();
+        let mut places = Places::default();
+        let found: HashSet<WorkloadId> = placed(&store, &mut places, &calls).await.into_iter().collect();
+        assert!(found.len() <= WORKLOADS_MAX + 1, "{}", found.len());
+        assert!(store.known_workloads("t").await.unwrap().len() <= WORKLOADS_MAX);
     }
 }

@@ -42,10 +42,13 @@ pub(super) struct Reader {
     pub(super) recent: std::sync::Arc<Recent>,
 }
 
+/// A credential as the two headers have it that may carry one.
+type Credential = (Box<[u8]>, Box<[u8]>);
+
 /// Who credentials are.
 #[derive(Default)]
 pub(super) struct Callers {
-    known: HashMap<(Box<[u8]>, Box<[u8]>), Who>,
+    known: HashMap<Credential, Who>,
     since: Timestamp,
 }
 

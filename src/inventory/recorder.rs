@@ -5,16 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::HeaderMap;
 
 use crate::clock::Timestamp;
-use crate::inventory::room::Room;
 use crate::inventory::tap::Tap;
-use crate::inventory::tray::{Thing, Tray};
+use crate::inventory::tray::Tray;
 use crate::metrics::Metrics;
-
-/// Bytes of calls that wait to be read: a second of them at full speed. What finds no room goes unread.
-const REQUESTS_MAX: usize = 16_000_000;
-
-/// Bytes of answers that wait to be read, or belong to streams that go on: the ends of eight thousand of these.
-const ANSWERS_MAX: usize = 64_000_000;
 
 /// Makes taps for one thread of the gateway. Clones share its tray.
 #[derive(Clone)]
@@ -24,31 +17,33 @@ pub struct Recorder {
     is_on: bool,
 }
 
-/// What all taps share.
+/// The trays of all threads.
 pub(super) struct Desk {
-    pub(super) metrics: Metrics,
-    pub(super) requests: Room,
-    pub(super) answers: Room,
+    metrics: Metrics,
     trays: Mutex<Vec<Arc<Tray>>>,
 }
 
 impl Desk {
     pub(super) fn new(metrics: Metrics) -> Self {
-        let (requests, answers) = (Room::new(REQUESTS_MAX), Room::new(ANSWERS_MAX));
-        Self { metrics, requests, answers, trays: Mutex::default() }
+        Self { metrics, trays: Mutex::default() }
     }
 
-    /// Takes up what is on all trays.
-    pub(super) fn take(&self) -> Vec<Thing> {
-        let trays = self.trays.lock().unwrap_or_else(PoisonError::into_inner);
-        trays.iter().flat_map(|tray| tray.take()).collect()
+    /// A tray for one more thread.
+    fn tray(&self) -> Arc<Tray> {
+        let tray = Arc::new(Tray::new(self.metrics.clone()));
+        self.trays.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&tray));
+        tray
+    }
+
+    /// All trays there are.
+    pub(super) fn trays(&self) -> Vec<Arc<Tray>> {
+        self.trays.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Recorder {
     pub(super) fn new(desk: Arc<Desk>, is_on: bool) -> Self {
-        let tray = Arc::<Tray>::default();
-        desk.trays.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&tray));
+        let tray = desk.tray();
         Self { desk, tray, is_on }
     }
 
@@ -59,6 +54,14 @@ impl Recorder {
 
     /// A tap for a call with these headers that came at `at`; it watches nothing where calls are not recorded.
     pub fn tap(&self, headers: &HeaderMap, at: Timestamp) -> Tap {
-        if self.is_on { Tap::open(&self.desk, &self.tray, headers, at) } else { Tap::none() }
+        if !self.is_on {
+            return Tap::none();
+        }
+        // Where more comes than is taken up, a call that would find no place need not be watched.
+        if self.tray.is_full() {
+            self.tray.drop_one();
+            return Tap::none();
+        }
+        Tap::open(&self.tray, headers, at)
     }
 }

@@ -97,7 +97,8 @@ fn common(one: &[u64], other: &[u64], count: usize) -> f64 {
         match (ours.peek(), theirs.peek()) {
             (Some(a), Some(b)) if a == b => {
                 shared += 1;
-                (ours.next(), theirs.next());
+                ours.next();
+                theirs.next();
             }
             (Some(a), Some(b)) if a < b => drop(ours.next()),
             (Some(_), None) => drop(ours.next()),

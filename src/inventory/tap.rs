@@ -17,7 +17,6 @@ use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::inventory::pieces::{Ends, Pieces};
-use crate::inventory::recorder::Desk;
 use crate::inventory::room::Hold;
 use crate::inventory::tray::{Asked, Call, Kept, Sighting, Thing, Tray};
 use crate::inventory::words::Words;
@@ -32,13 +31,12 @@ const ANSWER_MAX: usize = 256_000;
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
 /// Watches one call. Dropped before there is an answer, it has seen its client leave.
-pub struct Tap(Option<Box<Watching>>);
+pub struct Tap(Option<Watching>);
 
 struct Watching {
-    desk: Arc<Desk>,
     tray: Arc<Tray>,
     began: Instant,
-    seen: Sighting,
+    seen: Box<Sighting>,
 }
 
 impl Tap {
@@ -47,7 +45,7 @@ impl Tap {
         Self(None)
     }
 
-    pub(super) fn open(desk: &Arc<Desk>, tray: &Arc<Tray>, headers: &HeaderMap, at: Timestamp) -> Self {
+    pub(super) fn open(tray: &Arc<Tray>, headers: &HeaderMap, at: Timestamp) -> Self {
         let seen = Sighting {
             call: Arc::new(Call::new(at, Words::of(headers))),
             rule: None,
@@ -61,17 +59,25 @@ impl Tap {
             answer: Kept::Nothing,
             encoding: None,
             is_stream: false,
-            hold: desk.answers.hold(),
+            hold: tray.answers.hold(),
         };
-        let (desk, tray) = (Arc::clone(desk), Arc::clone(tray));
-        Self(Some(Box::new(Watching { desk, tray, began: Instant::now(), seen })))
+        Self(Some(Watching { tray: Arc::clone(tray), began: Instant::now(), seen: Box::new(seen) }))
     }
 
-    /// A rule has decided, and the Batches API could perhaps not take the call.
-    pub fn ruled(&mut self, rule: &str, blocked_by: Option<&'static str>) {
+    /// A rule has decided, and the Batches API could perhaps not take the call; its workload, where the caller names none.
+    /// Said before the call goes on.
+    pub fn ruled(&mut self, rule: &str, blocked_by: Option<&'static str>, workload: Option<&str>) {
         if let Some(watching) = &mut self.0 {
             (watching.seen.rule, watching.seen.blocked_by) = (Some(rule.into()), blocked_by);
+            if let (Some(workload), Some(call)) = (workload, Arc::get_mut(&mut watching.seen.call)) {
+                call.words.name_workload(workload);
+            }
         }
+    }
+
+    /// The call goes another way, and is recorded there.
+    pub fn forget(&mut self) {
+        self.0 = None;
     }
 
     /// The body of the call, watched.
@@ -82,7 +88,7 @@ impl Tap {
         let ear = self.0.as_ref().map(|watching| Ear {
             call: Arc::clone(&watching.seen.call),
             tray: Arc::clone(&watching.tray),
-            body: Some((Pieces::default(), watching.desk.requests.hold())),
+            body: Some((Pieces::default(), watching.tray.requests.hold())),
             bytes: 0,
             is_over: false,
         });
@@ -110,7 +116,7 @@ impl Tap {
 
 impl Watching {
     fn begin(&mut self, status: u16, headers: &HeaderMap) {
-        let seen = &mut self.seen;
+        let seen = &mut *self.seen;
         (seen.status, seen.first_byte) = (status, self.began.elapsed());
         let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let encoding = value(CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
@@ -159,11 +165,9 @@ impl Sighting {
 impl Drop for Tap {
     fn drop(&mut self) {
         if let Some(watching) = self.0.take() {
-            let Watching { desk, tray, began, mut seen } = *watching;
+            let Watching { tray, began, mut seen } = watching;
             seen.duration = began.elapsed();
-            if !tray.put(Thing::Ended(Box::new(seen))) {
-                desk.metrics.record_dropped();
-            }
+            tray.put_ended(seen);
         }
     }
 }
@@ -200,7 +204,6 @@ impl Ear {
         let Self { call, tray, body, bytes, .. } = self;
         call.request_bytes.store(bytes, Ordering::Relaxed);
         let Some((body, hold)) = body.filter(|_| is_whole) else { return };
-        call.is_put_down.store(true, Ordering::Release);
         if !tray.put(Thing::Asked(Asked { call: Arc::clone(&call), body, _hold: hold })) {
             let _ = call.shape.set(None);
         }
@@ -301,5 +304,101 @@ impl<B: Body> Drop for Answering<B> {
         if let Some(watching) = &mut self.tap.0 {
             watching.seen.hung_up &= !self.body.is_end_stream();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http_body_util::{BodyExt as _, Full, StreamBody};
+
+    use super::*;
+    use crate::metrics::{Measured, Metrics};
+
+    const AT: Timestamp = Timestamp::from_millis(1);
+
+    fn tray() -> (Arc<Tray>, Metrics) {
+        let metrics = Metrics::default();
+        (Arc::new(Tray::new(metrics.clone())), metrics)
+    }
+
+    fn sightings(tray: &Tray) -> Vec<Sighting> {
+        let ended = |thing| if let Thing::Ended(seen) = thing { Some(*seen) } else { None };
+        tray.take(usize::MAX).into_iter().filter_map(ended).collect()
+    }
+
+    fn answer<B>(body: B, kind: &'static str) -> Response<B> {
+        let mut answer = Response::new(body);
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        answer
+    }
+
+    async fn pass(tap: Tap, pieces: Vec<Bytes>, kind: &'static str) {
+        let frames = pieces.into_iter().map(|piece| Ok::<_, std::io::Error>(Frame::data(piece)));
+        let body = StreamBody::new(futures_util::stream::iter(frames));
+        tap.answered(answer(body, kind)).into_body().collect().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_call_and_its_answer_are_put_down_in_their_order() {
+        let (tray, _) = tray();
+        let tap = Tap::open(&tray, &HeaderMap::new(), AT);
+        tap.asking(Full::new(Bytes::from_static(b"asked"))).collect().await.unwrap();
+        pass(tap, vec![Bytes::from_static(b"to"), Bytes::from_static(b"ld")], "application/json").await;
+        let things = tray.take(usize::MAX);
+        let [Thing::Asked(asked), Thing::Ended(seen)] = things.as_slice() else { panic!("{things:?}") };
+        assert_eq!((asked.body.len(), asked.call.request_bytes.load(Ordering::Relaxed)), (5, 5));
+        assert!(Arc::ptr_eq(&asked.call, &seen.call) && !seen.hung_up);
+        assert_eq!((seen.status, seen.answer_bytes), (200, 4));
+        assert!(matches!(&seen.answer, Kept::Whole(pieces) if pieces.len() == 4));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_left_is_not_read() {
+        let (tray, _) = tray();
+        let tap = Tap::open(&tray, &HeaderMap::new(), AT);
+        drop(tap.asking(Full::new(Bytes::from_static(b"asked"))));
+        drop(tap);
+        let seen = sightings(&tray);
+        assert!(seen.len() == 1 && seen[0].hung_up && seen[0].status == 0);
+    }
+
+    #[tokio::test]
+    async fn of_a_stream_little_is_kept_and_of_long_answers_no_more() {
+        for (kind, longest) in [("text/event-stream", Ends::MAX), ("application/json", ANSWER_MAX)] {
+            let (tray, _) = tray();
+            let piece = Bytes::from(vec![b'x'; 10_000]);
+            pass(Tap::open(&tray, &HeaderMap::new(), AT), vec![piece; 100], kind).await;
+            let seen = sightings(&tray).remove(0);
+            assert!(matches!(seen.answer, Kept::Ends(_)), "{kind}");
+            let mut all = tray.answers.hold();
+            assert!(!all.grow(32_000_000 - 1_000), "{kind}: nothing is held");
+            assert!(all.grow(32_000_000 - longest), "{kind}: more is held");
+        }
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_room_nothing_is_kept() {
+        let (tray, _) = tray();
+        let mut taken = (tray.requests.hold(), tray.answers.hold());
+        assert!(taken.0.grow(8_000_000) && taken.1.grow(32_000_000));
+        let tap = Tap::open(&tray, &HeaderMap::new(), AT);
+        tap.asking(Full::new(Bytes::from_static(b"asked"))).collect().await.unwrap();
+        pass(tap, vec![Bytes::from_static(b"told")], "application/json").await;
+        let things = tray.take(usize::MAX);
+        assert!(matches!(things.as_slice(), [Thing::Ended(seen)] if matches!(seen.answer, Kept::Missed)));
+    }
+
+    #[tokio::test]
+    async fn a_full_tray_takes_no_more_and_that_is_counted() {
+        let (tray, metrics) = tray();
+        while !tray.is_full() {
+            drop(Tap::open(&tray, &HeaderMap::new(), AT));
+        }
+        let full = tray.take(0).len();
+        assert_eq!(full, 0);
+        drop(Tap::open(&tray, &HeaderMap::new(), AT));
+        assert!(metrics.text(&Measured::default()).contains("offpeak_inventory_dropped_total 1\n"));
+        assert!(tray.is_half_full() && tray.take(100).len() == 100 && !tray.is_full());
     }
 }

@@ -2,22 +2,38 @@
 //!
 //! Nothing wakes the reader, who comes round by himself: to wake a thread costs more than all else that a tap does.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::inventory::pieces::{Ends, Pieces};
-use crate::inventory::room::Hold;
+use crate::inventory::room::{Hold, Room};
 use crate::inventory::shape::Shape;
 use crate::inventory::words::Words;
+use crate::metrics::Metrics;
 
-/// Things on one tray: what a thread puts down at full speed within a few rounds of the reader.
+/// Things on one tray: what a thread puts down at full speed within half a second.
 const THINGS_MAX: usize = 8_192;
 
-/// One thread's tray.
-#[derive(Debug, Default)]
-pub(super) struct Tray(Mutex<Vec<Thing>>);
+/// Bytes of calls that wait to be read, of one thread: a second of them at full speed. What finds no room goes unread.
+const REQUESTS_MAX: usize = 8_000_000;
+
+/// Bytes of answers that wait to be read, or belong to streams that go on, of one thread: the ends of four thousand of these.
+const ANSWERS_MAX: usize = 32_000_000;
+
+/// One thread's tray, and the room that it has. Threads share nothing of it: what several of them count by makes each wait
+/// for the others.
+#[derive(Debug)]
+pub(super) struct Tray {
+    things: Mutex<VecDeque<Thing>>,
+    /// How many there are, for those who only want to know that.
+    count: AtomicUsize,
+    pub(super) requests: Room,
+    pub(super) answers: Room,
+    metrics: Metrics,
+}
 
 /// What is put down.
 #[derive(Debug)]
@@ -35,8 +51,6 @@ pub(super) struct Call {
     pub(super) words: Words,
     /// The length of its body, once all of it was sent.
     pub(super) request_bytes: AtomicU64,
-    /// Whether its body was put down, to be read.
-    pub(super) is_put_down: AtomicBool,
     /// What its body says; `None` inside where it could not be read.
     pub(super) shape: OnceLock<Option<Shape>>,
 }
@@ -83,35 +97,56 @@ pub(super) enum Kept {
 }
 
 impl Tray {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        let (requests, answers) = (Room::new(REQUESTS_MAX), Room::new(ANSWERS_MAX));
+        Self { things: Mutex::default(), count: AtomicUsize::new(0), requests, answers, metrics }
+    }
+
+    /// Puts down a call that is over. On a full tray it is dropped.
+    pub(super) fn put_ended(&self, seen: Box<Sighting>) {
+        if !self.put(Thing::Ended(seen)) {
+            self.drop_one();
+        }
+    }
+
+    /// A call goes unseen.
+    pub(super) fn drop_one(&self) {
+        self.metrics.record_dropped();
+    }
+
+    /// Whether there is no place for more.
+    pub(super) fn is_full(&self) -> bool {
+        self.count.load(Ordering::Relaxed) >= THINGS_MAX
+    }
+
+    /// Whether more comes than is taken up.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.count.load(Ordering::Relaxed) >= THINGS_MAX / 2
+    }
+
     /// Puts something down; false if the tray is full.
     pub(super) fn put(&self, thing: Thing) -> bool {
-        let mut things = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut things = self.things.lock().unwrap_or_else(PoisonError::into_inner);
         let has_place = things.len() < THINGS_MAX;
         if has_place {
-            things.push(thing);
+            things.push_back(thing);
+            self.count.store(things.len(), Ordering::Relaxed);
         }
         has_place
     }
 
-    /// Takes up everything.
-    pub(super) fn take(&self) -> Vec<Thing> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes up the first so many.
+    pub(super) fn take(&self, most: usize) -> Vec<Thing> {
+        let mut things = self.things.lock().unwrap_or_else(PoisonError::into_inner);
+        let some = things.len().min(most);
+        let taken = things.drain(..some).collect();
+        self.count.store(things.len(), Ordering::Relaxed);
+        taken
     }
 }
 
 impl Call {
     pub(super) fn new(at: Timestamp, words: Words) -> Self {
-        Self {
-            at,
-            words,
-            request_bytes: AtomicU64::new(0),
-            is_put_down: AtomicBool::new(false),
-            shape: OnceLock::new(),
-        }
-    }
-
-    /// Whether its body waits to be read.
-    pub(super) fn is_being_read(&self) -> bool {
-        self.is_put_down.load(Ordering::Acquire) && self.shape.get().is_none()
+        Self { at, words, request_bytes: AtomicU64::new(0), shape: OnceLock::new() }
     }
 }

@@ -23,6 +23,8 @@ const COUNT: usize = 7;
 pub(super) struct Words {
     text: Box<[u8]>,
     ends: [u16; COUNT],
+    /// The workload's name by a rule, where the caller gave none.
+    workload: Option<Box<str>>,
 }
 
 impl fmt::Debug for Words {
@@ -41,7 +43,7 @@ impl Words {
             text.extend_from_slice(value);
             text.len() as u16
         });
-        Self { text: text.into(), ends }
+        Self { text: text.into(), ends, workload: None }
     }
 
     fn get(&self, index: usize) -> &[u8] {
@@ -75,9 +77,14 @@ impl Words {
         headers
     }
 
-    /// The workload's name, as the caller gave it.
+    /// The workload's name, as the caller gave it, else as a rule did.
     pub(super) fn workload(&self) -> Option<&str> {
-        Some(self.text(3)).filter(|name| !name.is_empty())
+        Some(self.text(3)).filter(|name| !name.is_empty()).or(self.workload.as_deref())
+    }
+
+    /// A rule names the workload.
+    pub(super) fn name_workload(&mut self, name: &str) {
+        self.workload = Some(name.into());
     }
 
     /// How often the client says that it has tried before.

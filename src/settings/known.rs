@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use toml::de::DeTable;
 
 use super::value::Raw;
+use crate::domain::likeness::nearest;
 
 /// Every setting with its comment and its default.
 pub(super) const MANUAL: &str = include_str!("../../config/offpeak.toml");
@@ -19,9 +20,6 @@ const LISTS: [(&str, &[&str]); 4] = [
     ("budget", &["name", "tenant", "workload", "per", "limit", "action"]),
     ("rule", &["name", "when", "action", "rollout", "deadline", "reply", "workload", "callback", "cache"]),
 ];
-
-/// From this likeness on (0 is nothing alike, 1 the same) a name is taken for a slip of the pen.
-const LIKENESS_MIN: f64 = 0.6;
 
 /// The known names, as the manual has them.
 pub(super) struct Known {
@@ -109,10 +107,4 @@ pub(super) fn variable_of(path: &str) -> String {
 
 fn tail_of(path: &str) -> String {
     path.replace('.', "__").to_ascii_uppercase()
-}
-
-fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
-    let likeness = |candidate: &str| strsim::normalized_damerau_levenshtein(name, candidate);
-    let near = candidates.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(near) >= LIKENESS_MIN).then_some(near)
 }

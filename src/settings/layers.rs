@@ -1,6 +1,7 @@
 //! The layers that settings lie in: the manual's defaults, over them the file, over that the environment.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::Sources;
 use super::fault::{Fault, Faults, Origin};
 use super::known::{Known, PREFIX, Section, variable_of};
+use super::quoted;
 use super::value::{Raw, Value};
 
 /// Variables of other people's habit that are settings of ours; a variable with our own name wins over them.
@@ -20,6 +22,9 @@ pub(super) struct Layers {
     pub(super) values: BTreeMap<String, Value>,
     /// Where each `key[0]` begins.
     pub(super) items: BTreeMap<String, Origin>,
+    /// The file, and which part of it each value is.
+    file: Option<File>,
+    spans: BTreeMap<String, Range<usize>>,
     /// Names that nobody knows, and sections of a wrong form.
     pub(super) faults: Vec<Fault>,
 }
@@ -31,7 +36,8 @@ impl Layers {
         let of_manual =
             |(path, raw): &(String, Raw)| (path.clone(), Value { raw: raw.clone(), origin: Origin::Default });
         let values = known.defaults.iter().map(of_manual).collect();
-        let mut layers = Self { values, items: BTreeMap::new(), faults: Vec::new() };
+        let (items, spans) = (BTreeMap::new(), BTreeMap::new());
+        let mut layers = Self { values, items, file: None, spans, faults: Vec::new() };
         if let Some(path) = &sources.file {
             layers.lay_file(&known, path).map_err(Faults::new)?;
         }
@@ -44,18 +50,27 @@ impl Layers {
             let problem = format!("cannot be read: {error}; check --config, or OFFPEAK_CONFIG");
             vec![Fault { origin: Origin::File { path: path.into(), at: None }, key: String::new(), problem }]
         })?;
-        let file = File { path: path.into(), text: &text };
-        let (root, errors) = DeTable::parse_recoverable(&text);
+        let file = File { path: path.into(), text };
+        let (root, errors) = DeTable::parse_recoverable(&file.text);
         if !errors.is_empty() {
             return Err(errors.iter().map(|error| file.not_toml(error)).collect());
         }
         for (name, value) in root.get_ref() {
             self.lay_section(known, &file, name.get_ref(), value.get_ref(), file.origin(name.span().start));
         }
+        drop(root);
+        self.file = Some(file);
         Ok(())
     }
 
-    fn lay_section(&mut self, known: &Known, file: &File<'_>, name: &str, value: &DeValue<'_>, at: Origin) {
+    /// Where a character of the text that `key` was given stands.
+    pub(super) fn within(&self, key: &str, character: usize) -> Option<Origin> {
+        let (file, span) = (self.file.as_ref()?, self.spans.get(key)?);
+        let raw = file.text.get(span.clone())?;
+        Some(file.origin(span.start + quoted::place(raw, character)))
+    }
+
+    fn lay_section(&mut self, known: &Known, file: &File, name: &str, value: &DeValue<'_>, at: Origin) {
         let Some(section) = known.section(name) else {
             return self.fault(at, name, format!("unknown section; {}", known.instead_of_section(name)));
         };
@@ -74,11 +89,12 @@ impl Layers {
         }
     }
 
-    fn lay_table(&mut self, known: &Known, file: &File<'_>, prefix: &str, section: &Section, table: &DeTable<'_>) {
+    fn lay_table(&mut self, known: &Known, file: &File, prefix: &str, section: &Section, table: &DeTable<'_>) {
         for (key, value) in table {
             let path = format!("{prefix}.{}", key.get_ref());
             if section.keys.iter().any(|name| name == key.get_ref()) {
                 let origin = file.origin(value.span().start);
+                self.spans.insert(path.clone(), value.span());
                 self.values.insert(path, Value { raw: Raw::of_toml(value.get_ref()), origin });
             } else {
                 let instead = known.instead_of_key(section, key.get_ref());
@@ -116,14 +132,14 @@ impl Layers {
 }
 
 /// A settings file and its text, which places are counted in.
-struct File<'a> {
+struct File {
     path: Arc<Path>,
-    text: &'a str,
+    text: String,
 }
 
-impl File<'_> {
+impl File {
     fn origin(&self, offset: usize) -> Origin {
-        let before = self.text.get(..offset).unwrap_or(self.text);
+        let before = self.text.get(..offset).unwrap_or(&self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().map_or(0, |start| start.chars().count()) + 1;
         Origin::File { path: self.path.clone(), at: Some((line, column)) }

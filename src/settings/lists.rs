@@ -1,11 +1,8 @@
-//! The sections that may be given any number of times: keys, receivers, rules.
-
-use std::time::Duration;
+//! The sections that may be given any number of times: keys and receivers.
 
 use super::reader::Reader;
 use crate::deliver::Receiver;
 use crate::domain::budget::{Action, Budget, Per};
-use crate::domain::units::DURATION_MAX;
 use crate::intake::Key;
 
 /// Tenants that hold no key of ours get names that begin like this; no key may take one of those.
@@ -67,39 +64,8 @@ pub(super) fn budgets(read: &mut Reader<'_>) -> Vec<Budget> {
     budgets
 }
 
-/// Reads one key for nothing but its faults.
-type Check = fn(&mut Reader<'_>, &str);
-
-/// Checks the `[[rule]]` sections.
-pub(super) fn rules(read: &mut Reader<'_>) {
-    let optional: [(&str, Check); 6] = [
-        ("rollout", |read, path| _ = read.integer(path, 0..=100)),
-        ("deadline", |read, path| _ = read.duration(path, Duration::ZERO..=DURATION_MAX)),
-        ("reply", |read, path| read.choice(path, &[("hold", ()), ("ticket", ())], ())),
-        ("workload", |read, path| _ = read.name(path)),
-        ("callback", |read, path| _ = read.string(path, "a receiver's name or an https URL", is_something)),
-        ("cache", |read, path| read.choice(path, &[("off", ()), ("auto", ())], ())),
-    ];
-    for item in read.items("rule") {
-        read.string(&format!("{item}.name"), "a text that is not empty", is_something);
-        read.string(&format!("{item}.when"), "a CEL expression in a text", is_something);
-        let actions = ["live", "observe", "verify", "defer"].map(|action| (action, ()));
-        read.choice(&format!("{item}.action"), &actions, ());
-        for (key, check) in optional {
-            let path = format!("{item}.{key}");
-            if read.is_given(&path) {
-                check(read, &path);
-            }
-        }
-    }
-    names_are_unique(read, "rule");
-}
-
-fn is_something(text: &str) -> bool {
-    !text.is_empty()
-}
-
-fn names_are_unique(read: &mut Reader<'_>, list: &str) {
+/// Tells each name of a list that another item of it has already.
+pub(super) fn names_are_unique(read: &mut Reader<'_>, list: &str) {
     let paths: Vec<_> = read.items(list).iter().map(|item| format!("{item}.name")).collect();
     for (index, path) in paths.iter().enumerate() {
         let name = read.peek(path);

@@ -255,6 +255,16 @@ impl<'a> Reader<'a> {
         self.layers.faults.push(Fault { origin, key: key.to_owned(), problem });
     }
 
+    /// Tells a fault at a character of the text that `key` was given.
+    pub(super) fn fault_within(&mut self, key: &str, character: usize, problem: impl Display) {
+        match self.layers.within(key, character) {
+            Some(origin) => {
+                self.layers.faults.push(Fault { origin, key: key.to_owned(), problem: problem.to_string() });
+            }
+            None => self.fault(key, problem),
+        }
+    }
+
     /// Whether nothing was found wrong with any of these, so that they can be compared.
     pub(super) fn are_sound(&self, keys: &[&str]) -> bool {
         !self.layers.faults.iter().any(|fault| keys.contains(&fault.key.as_str()))

@@ -2,6 +2,7 @@
 
 mod faults;
 mod manual;
+mod rules;
 mod secrets;
 
 use std::fs;
@@ -108,6 +109,7 @@ fn nothing_given_means_the_defaults() {
             linger: seconds(60),
             keys: Vec::new(),
             receivers: Vec::new(),
+            rules: Vec::new(),
         },
         hold: hold::Settings { keepalive: Keepalive::Space, periods: Periods::default() },
         flush: flush::Settings {
@@ -122,7 +124,7 @@ fn nothing_given_means_the_defaults() {
         rescue: rescue::Settings { on_deadline: OnDeadline::Live, lead: seconds(900), lease: seconds(30) },
         deliver: deliver::Settings { keys: Vec::new(), receivers: Vec::new(), lease: seconds(30) },
         egress: egress::Settings { allow_hosts: Vec::new(), allow_private: false },
-        inventory: inventory::Settings { enabled: true, prompt_preview: 80 },
+        inventory: inventory::Settings { enabled: true, time_permille: 15, prompt_preview: 80 },
         retain: retain::Settings { retention: seconds(30 * 86_400) },
         budgets: Vec::new(),
         prices: PriceSettings { file: None, table: PriceTable::built_in().unwrap() },
@@ -161,6 +163,7 @@ fn what_a_file_sets_arrives_where_it_steers() {
             linger: seconds(8),
             keys: Vec::new(),
             receivers: Vec::new(),
+            rules: Vec::new(),
         },
         hold: hold::Settings { keepalive: Keepalive::Interim, periods: Periods::default() },
         flush: flush::Settings {
@@ -182,7 +185,7 @@ fn what_a_file_sets_arrives_where_it_steers() {
             allow_hosts: ["hooks.internal", "*.example"].map(|text| HostPattern::parse(text).unwrap()).into(),
             allow_private: true,
         },
-        inventory: inventory::Settings { enabled: false, prompt_preview: 0 },
+        inventory: inventory::Settings { enabled: false, time_permille: 15, prompt_preview: 0 },
         retain: retain::Settings { retention: seconds(7 * 86_400) },
         budgets: Vec::new(),
         prices: PriceSettings { file: None, table: PriceTable::built_in().unwrap() },

@@ -7,7 +7,4 @@ pub(super) fn refuse(read: &mut Reader<'_>) {
     if !read.peek("telemetry.otlp").is_empty() {
         read.fault("telemetry.otlp", "this build does not have export of traces yet; leave it empty");
     }
-    for item in read.items("rule") {
-        read.fault(&item, "this build does not have policy rules yet; remove the section [[rule]]");
-    }
 }

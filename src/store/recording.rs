@@ -14,12 +14,9 @@ use crate::store::packing::Packed;
 use crate::store::records::{Bundle, WriteBundle as _};
 use crate::store::{Position, Store, StoreError};
 
-/// Deferrals in one bite, and bytes of their bodies and answers after which it ends.
-const BITE_LINES: i64 = 200;
+/// Lines of the feed in one bite, and bytes of bodies and answers after which it ends.
+const BITE_LINES: i64 = 100;
 const BITE_BYTES: usize = 4_000_000;
-
-/// Lines of the feed that are looked at for one bite: those of deferrals that are gone by now are passed over.
-const LINES_SEARCHED: i64 = 10_000;
 
 /// A final deferral that is not recorded yet.
 #[derive(Clone, Debug)]
@@ -69,7 +66,7 @@ impl Store {
                      as searched",
             )
             .bind(from)
-            .bind(LINES_SEARCHED)
+            .bind(BITE_LINES)
             .fetch_one(&mut *tx)
             .await?;
             if let Some(last) = last {
@@ -78,20 +75,17 @@ impl Store {
                     .bind(last)
                     .bind(BITE_LINES)
                     .fetch(&mut *tx);
-                let mut is_full = false;
+                // Deferrals that are gone by now are passed over.
+                reach = Some(Position(last));
                 while let Some(row) = rows.try_next().await? {
                     let position = row.position;
-                    let deferral = self.unrecorded_of(row)?;
+                    let deferral = self.unrecorded_of(row);
                     bytes += deferral.text.len() + deferral.answer.body.len();
                     found.push(deferral);
-                    reach = Some(position);
-                    is_full = bytes >= BITE_BYTES || found.len() as i64 == BITE_LINES;
-                    if is_full {
+                    if bytes >= BITE_BYTES {
+                        reach = Some(position);
                         break;
                     }
-                }
-                if !is_full {
-                    reach = Some(Position(last));
                 }
             }
             from
@@ -131,11 +125,12 @@ impl Store {
         }))
     }
 
-    fn unrecorded_of(&self, row: Row) -> Result<Unrecorded, StoreError> {
-        let text = self.unpack(row.id, &Packed { codec: row.codec, body: row.body })?;
-        let body = self.unpack(row.id, &Packed { codec: row.answer_codec, body: row.answer_body })?;
+    fn unrecorded_of(&self, row: Row) -> Unrecorded {
+        // What does not open must not keep back what would: it is recorded as not read.
+        let text = self.unpack(row.id, &Packed { codec: row.codec, body: row.body }).unwrap_or_default();
+        let body = self.unpack(row.id, &Packed { codec: row.answer_codec, body: row.answer_body }).unwrap_or_default();
         let count = |tokens: Option<i64>| tokens.unwrap_or(0).unsigned_abs();
-        Ok(Unrecorded {
+        Unrecorded {
             id: row.id,
             tenant: row.tenant,
             model: row.model,
@@ -155,7 +150,7 @@ impl Store {
                 cache_read: count(row.cache_read_tokens),
             },
             cost: row.paid_nanousd.zip(row.live_nanousd),
-        })
+        }
     }
 }
 
@@ -185,16 +180,19 @@ struct Row {
     live_nanousd: Option<NanoUsd>,
 }
 
+/// Bodies and answers are looked up for each: as a join, PostgreSQL may rather read all there are.
 const UNRECORDED: &str = "
-    select feed.position, deferral.id, deferral.tenant, deferral.model, deferral.workload, deferral.client,
+    select line.position, deferral.id, deferral.tenant, deferral.model, deferral.workload, deferral.client,
         deferral.accepted_at, deferral.completed_at, deferral.served_by, deferral.caller_left_at,
-        payload.codec, payload.body, outcome.status, outcome.codec as answer_codec, outcome.body as answer_body,
+        (select codec from payload where deferral_id = deferral.id) as codec,
+        (select body from payload where deferral_id = deferral.id) as body,
+        (select status from outcome where deferral_id = deferral.id) as status,
+        (select codec from outcome where deferral_id = deferral.id) as answer_codec,
+        (select body from outcome where deferral_id = deferral.id) as answer_body,
         entry.input_tokens, entry.output_tokens, entry.cache_write_5m_tokens, entry.cache_write_1h_tokens,
         entry.cache_read_tokens, entry.paid_nanousd, entry.live_nanousd
-    from feed
-    join deferral on deferral.id = feed.deferral_id
-    join payload on payload.deferral_id = deferral.id
-    join outcome on outcome.deferral_id = deferral.id
+    from (select position, deferral_id from feed where position > $1 and position <= $2
+          order by position limit $3) as line
+    join deferral on deferral.id = line.deferral_id
     left join entry on entry.deferral_id = deferral.id and entry.kind = 'answer'
-    where feed.position > $1 and feed.position <= $2
-    order by feed.position limit $3";
+    order by line.position";

@@ -94,6 +94,19 @@ impl Store {
         }))
     }
 
+    /// The workloads of a tenant that were named.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn named_workloads(&self, tenant: &str) -> Result<Vec<WorkloadId>, StoreError> {
+        Ok(read!(self, tx => {
+            sqlx::query_scalar("select id from workload where tenant = $1 and kind = 'named'")
+                .bind(tenant)
+                .fetch_all(tx)
+                .await?
+        }))
+    }
+
     /// Adds workloads of a tenant that nobody has named, if there are still as many as `known`. Where another replica has
     /// added some meanwhile, nothing is, since these may be like them.
     ///

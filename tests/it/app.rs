@@ -120,6 +120,8 @@ impl Setup {
         let mut settings = Settings::load(&sources).unwrap().settings;
         settings.gateway.threads = self.threads;
         settings.hold.periods = self.periods;
+        // How fast the machine is must not matter here.
+        settings.inventory.time_permille = 1_000;
         let app = App::start(settings.clone(), clock.clone(), self.workers).await.unwrap();
         TestApp {
             app: Some(app),

@@ -142,6 +142,33 @@ async fn deliveries_are_listed_and_replayed() {
 }
 
 #[tokio::test]
+async fn rules_are_tried_on_recorded_calls() {
+    let ground = Ground::new(&PATIENT, &[]).await;
+    ground.gateway.call(body("Hello")).send().await.expect(200);
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("suggested.toml");
+    let file = file.to_str().unwrap();
+    std::fs::write(file, "[[rule]]\nname = \"all\"\nwhen = \"true\"\naction = \"defer\"\nrollout = 10\n").unwrap();
+    let mut looks = tokio::time::interval(std::time::Duration::from_millis(50));
+    soon(async {
+        while json(&ground, &["try-rule", file]).await["calls"] == 0 {
+            looks.tick().await;
+        }
+    })
+    .await;
+    let told = shown(&ground, &["try-rule", file, "--since", "1d"]).await;
+    assert!(told.starts_with("rule") && told.contains("could be deferred  1 call\n"), "{told}");
+    assert!(told.contains("at a rollout of 10 %") && told.contains("Out of 1 call from "), "{told}");
+
+    std::fs::write(file, "[[rule]]\nname = \"all\"\nwhen = \"foo\"\naction = \"defer\"\n").unwrap();
+    let faulty = ground.ask(&["try-rule", file]).await;
+    assert!(faulty.status.code() == Some(1) && text(&faulty.stderr).contains(":3:9: rule[0].when: "));
+    std::fs::write(file, "").unwrap();
+    let none = ground.ask(&["try-rule", file]).await;
+    assert!(none.status.code() == Some(1) && text(&none.stderr).contains("has no [[rule]] in it"));
+}
+
+#[tokio::test]
 async fn the_token_is_asked_for_and_never_shown() {
     let ground = Ground::new(&[], &[("OFFPEAK_ADMIN_TOKEN", "right-token")]).await;
     for wrong in [&["flush"][..], &["flush", "--token", "wrong-token"]] {
@@ -190,6 +217,8 @@ async fn wrong_use_is_found_before_anybody_is_asked() {
         &["deliveries", "replay", UNKNOWN],
         &["deliveries", "list", "--status", "queued"],
         &["flush", "--admin", "nonsense"],
+        &["try-rule"],
+        &["try-rule", "x.toml", "--since", "soon"],
     ] {
         assert_eq!(output(&mut offpeak(arguments)).await.status.code(), Some(2), "{arguments:?}");
     }

@@ -7,6 +7,7 @@ mod interim;
 mod json;
 mod leaving;
 mod replicas;
+mod rules;
 mod streams;
 mod uploads;
 

@@ -5,6 +5,7 @@ mod conclusions;
 mod deferred;
 mod imports;
 mod keeping;
+mod kills;
 mod live;
 mod month;
 mod outside;
@@ -21,7 +22,7 @@ use super::app::TestApp;
 use super::wire::soon;
 
 /// All records, in the order of their arrival, as soon as there are so many.
-async fn records(app: &TestApp, count: usize) -> Vec<CallRecord> {
+pub(super) async fn records(app: &TestApp, count: usize) -> Vec<CallRecord> {
     let look = async {
         loop {
             app.settle().await;

@@ -124,10 +124,22 @@ impl Proxy {
         Self::start(command, address, folder)
     }
 
-    /// The program as users run it, with its store and its workers.
-    pub(crate) fn offpeak(upstream: &Upstream, way: Way) -> anyhow::Result<Self> {
+    /// The program as users run it, with its store and its workers, and these settings.
+    pub(crate) fn offpeak(upstream: &Upstream, way: Way, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let mut command = on_proxy_core(Path::new(OFFPEAK));
         command.env_clear().env("SSL_CERT_FILE", upstream.certificate());
+        let url = upstream.url(way);
+        let usual = [("UPSTREAM__URL", url.as_str())];
+        Self::serve(command, &[&usual[..], settings].concat())
+    }
+
+    /// The same with these rules.
+    pub(crate) fn with_rules(upstream: &Upstream, way: Way, rules: &str) -> anyhow::Result<Self> {
+        let folder = TempDir::new()?;
+        let path = folder.path().join("rules.toml");
+        std::fs::write(&path, rules)?;
+        let mut command = on_proxy_core(Path::new(OFFPEAK));
+        command.env_clear().env("SSL_CERT_FILE", upstream.certificate()).env("OFFPEAK_CONFIG", &path);
         Self::serve(command, &[("UPSTREAM__URL", &upstream.url(way))])
     }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::suggest;
 use crate::clock::Timestamp;
 use crate::domain::money::NanoUsd;
+use crate::domain::policy;
 use crate::domain::record::CallRecord;
 use crate::inventory::workload::{Profile, Share, Sums, Window, Workload};
 use crate::inventory::{Assessment, Ineligible, Part, Sample, Savings, Signal, SignalKind, Verdict};
@@ -82,7 +83,12 @@ fn assessment(verdict: Verdict, batch: i64) -> Assessment {
 
 fn rules(assessed: &[(Workload, Assessment)]) -> Vec<Rule> {
     let text = suggest(assessed);
-    toml::from_str::<Settings>(&text).unwrap_or_else(|error| panic!("{error}\n{text}")).rule
+    let rules = toml::from_str::<Settings>(&text).unwrap_or_else(|error| panic!("{error}\n{text}")).rule;
+    for rule in &rules {
+        assert!(policy::is_name(&rule.name), "{}", rule.name);
+        policy::Condition::compile(&rule.when).unwrap_or_else(|mistakes| panic!("{}: {mistakes:?}", rule.when));
+    }
+    rules
 }
 
 fn matches(rule: &Rule, call: &Call) -> bool {

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import urllib.request
 
@@ -28,7 +29,7 @@ LANGUAGES = ["Python", "TypeScript"]
 
 # Every block stands in one of the tests below.
 TOLD = {
-    "Top", "Quick start", "Quick start #2", "Quick start / curl", "Webhooks", "Operating it",
+    "Top", "Quick start", "Quick start #2", "Quick start / curl", "Webhooks", "Rules", "Rules #2", "Operating it",
     *(f"{heading} / {language}" for language in LANGUAGES
       for heading in ("Quick start", "Waiting on the connection", "Webhooks", "The results feed", "Groups")),
 }  # fmt: skip
@@ -135,6 +136,16 @@ def test_the_receivers_setting(bench):
     config = str(bench.folder / "offpeak.toml")
     checked = offpeak("check", "--config", config, "--print", cwd=bench.folder, WAREHOUSE_SECRET=SECRETS[0])
     assert "warehouse" in checked and SECRETS[0] not in checked
+
+
+def test_the_rule_and_what_explains_it(bench):
+    (bench.folder / "offpeak.toml").write_text(BLOCKS["Rules"].text)
+    call = prompt_for("plain") | {"model": "claude-haiku-4-5"}
+    (bench.folder / "request.json").write_text(json.dumps(call))
+    check, explain = (shlex.split(command)[1:] for command in commands(BLOCKS["Rules #2"].text))
+    assert "configuration is fine" in offpeak(*check, cwd=bench.folder)
+    explained = offpeak(*explain, cwd=bench.folder)
+    assert "nightly-summaries  matches" in explained and 'rule="nightly-summaries"' in explained
 
 
 def test_what_make_is_asked_for():

@@ -1,0 +1,112 @@
+//! Policies: what the operator wants done with which calls. The first rule that matches a call decides.
+//!
+//! A rule's condition is checked when the policy is read, down to the name of every variable and the kinds of what is
+//! compared, so that at a call hardly anything can go wrong any more. What still does is no match.
+
+mod check;
+mod condition;
+mod constant;
+mod function;
+mod headers;
+mod kind;
+mod known;
+mod pattern;
+pub mod rollout;
+mod rule;
+mod variable;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use condition::{CONDITION_MAX, Condition, Mistake};
+pub use known::Facts;
+pub use rule::{Action, Cache, NAME_FORM, Reply, Rule, is_name};
+pub use variable::Variable;
+
+use condition::{Unanswered, context, place, wanted};
+use known::{Known, Wanted};
+use pattern::Pattern;
+
+/// All rules, in their order.
+#[derive(Debug, Default)]
+pub struct Policy {
+    rules: Vec<Rule>,
+    wanted: Vec<Wanted>,
+    patterns: BTreeMap<String, Pattern>,
+}
+
+/// How far a policy has come with one call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Course {
+    /// The rule that is to be asked next.
+    next: usize,
+    /// What each rule before it said.
+    pub said: Vec<Said>,
+}
+
+/// What a rule said to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It matches.
+    Matches,
+    /// It does not.
+    No,
+    /// Its condition fails, which is no match: why, in words that show nothing of the call.
+    Fails(String),
+}
+
+/// Where a policy stands with one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The rule of this number decides.
+    Decided(usize),
+    /// No rule matches.
+    NoRule,
+    /// The next rule has to know more of the body.
+    WantsBody,
+}
+
+impl Policy {
+    /// A policy of these rules, whose names differ.
+    pub fn new(rules: Vec<Rule>) -> Self {
+        let wanted = wanted(rules.iter().flat_map(|rule| rule.when.reads()));
+        let patterns = rules.iter().flat_map(|rule| rule.when.patterns().clone()).collect();
+        Self { rules, wanted, patterns }
+    }
+
+    /// Its rules.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Whether any rule asks for this.
+    pub fn reads(&self, variable: &Variable) -> bool {
+        self.wanted.iter().any(|(_, wanted)| wanted == variable)
+    }
+
+    /// Asks rule after rule, from where `course` stands, until one matches or must know more.
+    pub fn go_on(&self, course: &mut Course, facts: &Facts<'_>) -> Standing {
+        if course.next >= self.rules.len() {
+            return Standing::NoRule;
+        }
+        let known = Known::of(facts, &self.wanted, &self.patterns);
+        let context = context(&known);
+        while let Some(rule) = self.rules.get(course.next) {
+            let said = match rule.when.holds(&context, &known) {
+                Ok(true) => Said::Matches,
+                Ok(false) => Said::No,
+                Err(Unanswered::Failed(why)) => Said::Fails(why),
+                Err(Unanswered::Unknown) => return Standing::WantsBody,
+            };
+            let decides = said == Said::Matches;
+            course.said.push(said);
+            if decides {
+                return Standing::Decided(course.next);
+            }
+            course.next += 1;
+        }
+        Standing::NoRule
+    }
+}
