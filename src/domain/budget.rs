@@ -36,6 +36,8 @@ pub enum Per {
 pub enum Action {
     /// It is logged and shown.
     Warn,
+    /// They are deferred, if they do not say themselves what is to become of them, and a batch can take them.
+    Defer,
     /// They are refused.
     Refuse,
 }
@@ -87,6 +89,7 @@ impl Action {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Warn => "warn",
+            Self::Defer => "defer",
             Self::Refuse => "refuse",
         }
     }

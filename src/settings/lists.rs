@@ -56,7 +56,7 @@ pub(super) fn budgets(read: &mut Reader<'_>) -> Vec<Budget> {
         });
         let per = read.choice(&path("per"), &[("day", Per::Day), ("month", Per::Month)], Per::Day);
         let limit = read.dollars(&path("limit"));
-        let actions = [("warn", Action::Warn), ("refuse", Action::Refuse)];
+        let actions = [("warn", Action::Warn), ("defer", Action::Defer), ("refuse", Action::Refuse)];
         let action = read.choice(&path("action"), &actions, Action::Warn);
         budgets.push(Budget { name, tenant, workload, per, limit, action });
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::app::{Engine, OTHER_KEY, Setup, TestApp, body, on_both_engines};
+use super::app::{Answer, Engine, OTHER_KEY, Setup, TestApp, body, on_both_engines};
 use super::wire::soon;
 
 on_both_engines! {
@@ -15,6 +15,7 @@ on_both_engines! {
     live_calls_count_too,
     a_month_is_more_than_its_days,
     budgets_change_while_the_gateway_runs,
+    calls_that_may_wait_are_deferred_beyond_a_budget,
 }
 
 /// A limit that one call reaches.
@@ -143,4 +144,34 @@ async fn budgets_change_while_the_gateway_runs(engine: Engine) {
     app.call(body("Ho")).send().await.expect(200);
     app.reload(&[], "");
     assert_eq!(budgets(&app).await, Vec::<Value>::new());
+}
+
+async fn calls_that_may_wait_are_deferred_beyond_a_budget(engine: Engine) {
+    let file = budget("all", "", TINY, "defer")
+        + "[[rule]]\nname = \"chat\"\nwhen = 'true'\naction = \"live\"\n"
+        + "[[rule]]\nname = \"nightly\"\nwhen = 'headers[\"x-from\"] == \"cron\"'\naction = \"defer\"\nreply = \"ticket\"\n\
+           workload = \"summaries\"\n";
+    let app = Setup::on(engine).file(&file).start().await;
+    let decision = |answer: &Answer| answer.header("x-defer-decision").unwrap().to_owned();
+    let first = app.call(body("1")).send().await.expect(200);
+    assert_eq!(decision(&first), "live; rule=\"chat\"; reason=rule");
+    app.defer("2").await;
+    app.finish().await;
+    app.settle().await;
+
+    // The rule that serves live no longer has a say; a caller who does not want to wait gets a ticket.
+    let deferred = app.call(body("3")).header("x-defer-wait", "0").send().await.expect(202);
+    assert!(decision(&deferred).starts_with("deferred; rule=\"budget all\"; id=dfr_"), "{}", decision(&deferred));
+    let by_rule = app.call(body("4")).header("x-from", "cron").send().await.expect(202);
+    assert!(decision(&by_rule).starts_with("deferred; rule=\"nightly\"; "), "{}", decision(&by_rule));
+    assert_eq!(by_rule.json()["workload"], "summaries");
+    // Who asks to be served live is, and so is what no batch takes.
+    let live = app.call(body("5")).header("x-defer", "live").send().await.expect(200);
+    assert_eq!(decision(&live), "live; reason=header");
+    let fast = app.call(body("6").replacen('{', r#"{"speed":"standard","#, 1)).send().await.expect(200);
+    assert!(decision(&fast).starts_with("live; rule=\"budget all\"; reason=not-deferrable"), "{}", decision(&fast));
+    app.finish().await;
+    app.clock.advance(Duration::from_hours(24));
+    let tomorrow = app.call(body("7")).send().await.expect(200);
+    assert_eq!(decision(&tomorrow), "live; rule=\"chat\"; reason=rule");
 }

@@ -190,7 +190,7 @@ fn a_budget_is_checked_key_by_key() {
         [
             "FILE:3:7: budget[0].per: expected one of \"day\", \"month\"; found \"week\"",
             "FILE:4:9: budget[0].limit: expected dollars in a text, such as \"100.00\"; found 5",
-            "FILE:5:10: budget[0].action: expected one of \"warn\", \"refuse\"; found \"stop\"",
+            "FILE:5:10: budget[0].action: expected one of \"warn\", \"defer\", \"refuse\"; found \"stop\"",
             "FILE:6:10: budget[0].tenant: expected a name of 1 to 64 of A-Z a-z 0-9 . _ -; found \"a b\"",
             "FILE:8:8: budget[1].name: another [[budget]] is named \"b\"; names are unique",
             "FILE:10:9: budget[1].limit: expected dollars in a text, such as \"100.00\"; found \"0\"",
