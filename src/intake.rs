@@ -316,6 +316,7 @@ impl Intake {
             group: terms.tags.group,
             callback,
             client,
+            rule: terms.promise.as_ref().map(|promise| promise.rule.to_string()),
             idempotency_key: terms.tags.idempotency_key,
             is_retry,
             accepted_at: terms.asked_at,

@@ -77,6 +77,7 @@ impl Ours {
             group: None,
             callback: None,
             client: None,
+            rule: None,
             idempotency_key: None,
             is_retry: false,
             accepted_at: now,

@@ -329,6 +329,7 @@ mod tests {
             group: None,
             callback: None,
             client: None,
+            rule: None,
             idempotency_key: None,
             is_retry: false,
             accepted_at: NOW,

@@ -157,6 +157,7 @@ fn deferral(lane: &Lane, text: &str, now: Timestamp) -> NewDeferral {
         group: None,
         callback: None,
         client: None,
+        rule: None,
         idempotency_key: None,
         is_retry: false,
         accepted_at: now,

@@ -71,6 +71,7 @@ impl Inventory {
                 Some(ServedBy::Live) => Way::Rescued,
                 None => Way::None,
             },
+            rule: deferral.rule.clone(),
             tokens: deferral.tokens,
             cost: deferral.cost,
             status: deferral.answer.status,

@@ -290,6 +290,7 @@ pub(super) fn call(number: u128) -> NewDeferral {
         group: None,
         callback: None,
         client: None,
+        rule: None,
         idempotency_key: None,
         is_retry: false,
         accepted_at,
