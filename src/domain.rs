@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod batch;
 pub mod body;
+pub mod budget;
 pub mod cacheable;
 pub mod caching;
 pub mod callback;

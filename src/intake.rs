@@ -166,13 +166,26 @@ impl Intake {
     /// # Errors
     /// If a header does not parse; then nothing may be queued or sent.
     pub fn decide(&self, headers: &HeaderMap) -> Result<Route, Refusal> {
+        self.decide_by(headers, self.policy.rules())
+    }
+
+    /// The same where every call is to be deferred that may be, whatever rules say that serve it live; it is shown as the
+    /// doing of a rule of this name.
+    ///
+    /// # Errors
+    /// If a header does not parse; then nothing may be queued or sent.
+    pub fn decide_to_defer(&self, headers: &HeaderMap, name: &str) -> Result<Route, Refusal> {
+        let rules = self.policy.rules();
+        self.decide_by(headers, rules.deferring(name).map_or(rules, Arc::new))
+    }
+
+    fn decide_by(&self, headers: &HeaderMap, rules: Arc<Rules>) -> Result<Route, Refusal> {
         let now = self.clock.now();
         let tags = match decide::sent(Tags::read(headers)?, &self.settings, now) {
             Sent::Live(reason) => return Ok(Route::Live(reason)),
             Sent::Defer(terms) => return Ok(Route::Defer(terms)),
             Sent::Unsaid(tags) => tags,
         };
-        let rules = self.policy.rules();
         if rules.policy().rules().is_empty() {
             return Ok(Route::Live(LiveReason::NoRule));
         }
@@ -316,7 +329,7 @@ impl Intake {
             group: terms.tags.group,
             callback,
             client,
-            rule: terms.promise.as_ref().map(|promise| promise.rule.to_string()),
+            rule: terms.promise.map(|promise| promise.rule.to_string()),
             idempotency_key: terms.tags.idempotency_key,
             is_retry,
             accepted_at: terms.asked_at,

@@ -13,6 +13,7 @@ mod reconcile;
 mod report;
 mod run_rate;
 mod sheet;
+mod spending;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -33,6 +34,7 @@ pub use reconcile::{Cell, Export, ExportKind, Finding, Pair, Reconciliation, Sid
 pub use report::{Month, Offer, OnTheTable, Report, Row, Unpriced};
 pub use run_rate::RunRate;
 pub use sheet::{Align, Section, Sheet};
+pub use spending::Spending;
 pub use text::text;
 
 /// Entries, and sums of live charges, that are priced again in one bite.

@@ -51,7 +51,7 @@ pub use feed::{FeedLine, FeedPage, Position};
 pub use groups::Closed;
 pub use inventory::{RecordCursor, RecordPage, WorkloadSum};
 pub use lanes::{LaneId, PausedLane};
-pub use ledger::{EntryPlace, Repriced};
+pub use ledger::{EntryPlace, Repriced, Spend};
 pub use migrate::MigrateError;
 pub use noting::{Next, Tried};
 pub use outcomes::{Member, Settlement, Verdict};

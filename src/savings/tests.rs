@@ -265,3 +265,13 @@ fn many_workloads_are_cut_and_added_up() {
     assert_eq!(section.rows.len(), 26);
     assert_eq!((section.rows[25][0].as_str(), section.rows[25][1].as_str()), ("15 others", "15"));
 }
+
+#[test]
+fn the_readme_shows_a_report_as_it_is() {
+    let readme = include_str!("../../README.md");
+    let all = text(&Sheet::of(&report_of(&some())));
+    let example = all.split("\n\nWithout a price").next().unwrap();
+    assert!(readme.contains(&format!("```text\n{example}\n```")), "{example}");
+    let prices = readme.split("```toml\n").skip(1).find(|block| block.starts_with("[[discount]]")).unwrap();
+    PriceTable::with_own(prices.split("```").next().unwrap()).unwrap();
+}

@@ -52,7 +52,7 @@ pub struct NewDeferral {
     pub callback: Option<Callback>,
     /// What called: its `user-agent`.
     pub client: Option<String>,
-    /// The rule that chose to defer it, if its caller did not ask for that.
+    /// The rule that decided, if one did.
     pub rule: Option<String>,
     /// The same key from the same tenant gives the same deferral.
     pub idempotency_key: Option<String>,
@@ -194,7 +194,7 @@ impl Insert for SqliteConnection {
             let done = sqlx::query(
                 "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
                      idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
-                     client, cache, prefixes, rule)
+                     client, rule, cache, prefixes)
                  values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14, $15, $16, $17, $18)
                  on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing",
             )
@@ -213,9 +213,9 @@ impl Insert for SqliteConnection {
             .bind(new.callback.as_ref().map(|callback| &callback.receiver))
             .bind(row.callback_url())
             .bind(&new.client)
+            .bind(&new.rule)
             .bind(new.caching.is_some())
             .bind(row.prefixes())
-            .bind(&new.rule)
             .execute(&mut *self)
             .await?;
             if done.rows_affected() == 1 {
@@ -237,15 +237,16 @@ macro_rules! insert_text {
         concat!(
             "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
                  idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
-                 client, cache, prefixes, rule)
+                 client, rule, cache, prefixes)
              select id, tenant, lane_id, 'queued', model, workload, reference, group_name,
                  idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, accepted_at, receiver, callback_url,
-                 client, cache, prefixes, rule
+                 client, rule, cache, prefixes
              from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                  $9::bytea[], $10::integer[], $11::timestamptz[], $12::timestamptz[],
-                 $13::text[], $14::text[], $15::text[], $16::boolean[], $17::bytea[], $18::text[])
+                 $13::text[], $14::text[], $15::text[], $16::text[], $17::boolean[],
+                 $18::bytea[])
                  as new (id, tenant, lane_id, model, workload, reference, group_name, idempotency_key, body_hash,
-                     body_bytes, accepted_at, deadline_at, receiver, callback_url, client, cache, prefixes, rule) ",
+                     body_bytes, accepted_at, deadline_at, receiver, callback_url, client, rule, cache, prefixes) ",
             $conflict,
             " returning id"
         )
@@ -280,9 +281,9 @@ impl Insert for PgConnection {
             .bind(column(rows, |row| row.new.callback.as_ref().map(|callback| callback.receiver.as_str())))
             .bind(column(rows, Row::callback_url))
             .bind(column(rows, |row| row.new.client.as_deref()))
+            .bind(column(rows, |row| row.new.rule.as_deref()))
             .bind(column(rows, |row| row.new.caching.is_some()))
             .bind(column(rows, Row::prefixes))
-            .bind(column(rows, |row| row.new.rule.as_deref()))
             .fetch_all(&mut *self)
             .await?;
         let inserted: HashSet<DeferralId> = ids.into_iter().collect();

@@ -31,7 +31,7 @@ pub struct Unrecorded {
     pub workload: Option<String>,
     /// What called.
     pub client: Option<String>,
-    /// The rule that chose to defer it.
+    /// The rule that decided, if one did.
     pub rule: Option<String>,
     /// When it was made durable.
     pub accepted_at: Timestamp,

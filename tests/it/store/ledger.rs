@@ -198,7 +198,8 @@ fn workload(db: &Fixture) -> String {
         Raw::Postgres(_) => "to_timestamp(0)",
     };
     format!(
-        "insert into workload (id, tenant, name, kind, family, client, first_seen_at, last_seen_at)
-         values (1, 't', 'chat', 'named', '', '', {now}, {now})"
+        "insert into workload (id, tenant, name, kind, family, client, first_seen_at, last_seen_at,
+             changed_at)
+         values (1, 't', 'chat', 'named', '', '', {now}, {now}, {now})"
     )
 }
