@@ -7,6 +7,7 @@ use crate::it::inventory::records;
 
 on_both_engines! {
     a_live_call_is_recorded_with_its_rule,
+    a_deferred_call_is_recorded_with_its_rule,
     rules_are_tried_on_what_was_recorded,
 }
 
@@ -34,6 +35,18 @@ async fn a_live_call_is_recorded_with_its_rule(engine: Engine) {
     assert_eq!(kept, [("all", "rest", Some("thread")), ("named", "digests", None), ("named", "mine", None)]);
     // Its body was watched although the gateway had read it before.
     assert!(records.iter().all(|record| record.messages == 1 && record.request_bytes > 50 && record.status > 0));
+}
+
+async fn a_deferred_call_is_recorded_with_its_rule(engine: Engine) {
+    let app = with_rules(engine, &nightly("workload = \"digests\"")).await;
+    app.call(body("Hi")).header("x-from", "airflow").send().await.expect(202);
+    app.tagged(body("Ho")).header("x-from", "airflow").send().await.expect(202);
+    app.finish().await;
+    let records = records(&app, 2).await;
+    let mut kept: Vec<_> = records.iter().map(|record| (record.rule.as_deref(), record.workload.as_str())).collect();
+    kept.sort_unstable();
+    // Who asks himself is deferred by no rule, although one names his workload.
+    assert_eq!(kept, [(None, "digests"), (Some("nightly"), "digests")]);
 }
 
 async fn rules_are_tried_on_what_was_recorded(engine: Engine) {
