@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::announce::Announce;
 use crate::clock::Clock;
 use crate::deliver::{Deliver, SigningKey};
+use crate::domain::budget::Budgets;
 use crate::domain::price::Prices;
 use crate::egress::Egress;
 use crate::flush::Flush;
@@ -30,7 +31,7 @@ use crate::poll::Poll;
 use crate::provider::{ModelKnowledge, Provider};
 use crate::rescue::Rescue;
 use crate::retain::Retain;
-use crate::savings::Savings;
+use crate::savings::{Savings, Spending};
 use crate::secret::Vault;
 use crate::settings::{Faults, Settings};
 use crate::store::{Departures, Store};
@@ -65,6 +66,7 @@ pub struct App {
     rooms: Rooms,
     egress: Egress,
     prices: Prices,
+    budgets: Budgets,
     supervisor: Supervisor,
     drain: CancellationToken,
     doors: TaskTracker,
@@ -84,6 +86,7 @@ impl App {
         let provider = Provider::new(&settings.upstream)?;
         let live = Live::new(&settings.upstream, settings.gateway.public_url.as_ref())?;
         let prices = Prices::new(settings.prices.table.clone());
+        let budgets = Budgets::new(&settings.budgets);
         let (health, nudges, metrics) = (Health::new(clock.clone()), Nudges::default(), Metrics::default());
         let departures = Departures::new(store.clone(), clock.clone(), nudges.departures.clone());
         let egress = Egress::new(settings.egress, clock.clone());
@@ -122,6 +125,7 @@ impl App {
                 provider.clone(),
                 clock.clone(),
                 settings.flush.clone(),
+                prices.clone(),
                 nudges.built.clone(),
                 nudges.settled.clone(),
             ),
@@ -158,11 +162,13 @@ impl App {
             assessor: Assessor::new(store.clone(), clock.clone(), inventory.prices.clone(), settings.inventory.enabled),
             inventory: Inventory::new(inventory, settings.inventory),
             retain: Retain::new(store.clone(), clock.clone(), settings.retain),
+            spending: Spending::new(store.clone(), clock.clone(), budgets.clone()),
         };
         let rooms = Rooms {
             live,
             intake,
             store: store.clone(),
+            budgets: budgets.clone(),
             savings: Savings::new(store.clone(), clock.clone(), prices.clone()),
             clock,
             hold: crew.hold.clone(),
@@ -184,6 +190,7 @@ impl App {
             rooms,
             egress,
             prices,
+            budgets,
             supervisor: Supervisor::new(health),
             drain: CancellationToken::new(),
             doors: TaskTracker::new(),
@@ -203,6 +210,7 @@ impl App {
         self.rooms.intake.replace_receivers(&settings.intake.receivers);
         self.egress.replace(&settings.egress);
         self.prices.replace(settings.prices.table.clone());
+        self.budgets.replace(&settings.budgets);
         if let Err(error) = self.crew.deliver.replace(&settings.deliver) {
             tracing::error!(error = %chain(&error), "webhooks go on under the settings of before");
         }

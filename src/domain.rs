@@ -3,8 +3,11 @@
 pub mod backoff;
 pub mod batch;
 pub mod body;
+pub mod budget;
 pub mod cacheable;
+pub mod caching;
 pub mod callback;
+pub mod charge;
 pub mod decision;
 pub mod deferral;
 pub mod delivery;

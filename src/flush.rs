@@ -1,5 +1,6 @@
 //! Flushing: queued calls that are due are put into batches, and the batches are sent.
 
+mod caching;
 mod group;
 mod reconcile;
 mod settings;
@@ -8,6 +9,7 @@ mod submit;
 use crate::clock::Clock;
 use crate::crash;
 use crate::domain::id::BatchId;
+use crate::domain::price::Prices;
 use crate::nudge::{Nudge, Settled};
 use crate::provider::{Envelope, Provider};
 use crate::store::{Limits, Store, StoreError};
@@ -24,6 +26,7 @@ pub struct Flush {
     provider: Provider,
     clock: Clock,
     settings: Settings,
+    prices: Prices,
     /// Wakes whoever sends what was built.
     built: Nudge,
     /// Wakes whoever acts on what has become final.
@@ -37,10 +40,11 @@ impl Flush {
         provider: Provider,
         clock: Clock,
         settings: Settings,
+        prices: Prices,
         built: Nudge,
         settled: Settled,
     ) -> Self {
-        Self { store, provider, clock, settings, built, settled }
+        Self { store, provider, clock, settings, prices, built, settled }
     }
 
     /// One look: builds the batches that are due. Says whether there may be more to do at once.
@@ -49,16 +53,22 @@ impl Flush {
     /// If the store is unavailable; what was built before stays built.
     pub async fn build_due(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
+        self.follow_primes(now).await?;
         let flush_mark = self.store.flush_mark().await?;
         let backlogs = self.store.backlog(now, self.settings.max_requests).await?;
         let due = group::due(&backlogs, &self.settings, flush_mark, now);
         let mut built = 0;
         for lane in due.iter().take(BUILDS_AT_ONCE) {
+            let (ahead, warm) = self.plan_caching(*lane, flush_mark, now).await?;
+            built += ahead;
             let id = BatchId::new(now);
             // Due at once: whoever sends claims it like any other batch, here or on another replica.
             let batch = self.store.build_batch(id, *lane, self.limits(), now, std::time::Duration::ZERO).await?;
             if let Some(batch) = batch {
                 crash::point("build.wake");
+                if !warm.is_empty() {
+                    self.store.ride(*lane, &warm, id).await?;
+                }
                 tracing::info!(batch.id = %id, items = batch.item_count, bytes = batch.item_bytes, "batch built");
                 built += 1;
             }

@@ -3,6 +3,7 @@
 mod admin;
 mod answer;
 mod beside;
+mod budgets;
 mod by_rule;
 mod caller;
 mod calls;
@@ -32,6 +33,7 @@ use axum::Router;
 use axum::routing::{get, post};
 
 use crate::clock::Clock;
+use crate::domain::budget::Budgets;
 use crate::health::Health;
 use crate::hold::Hold;
 use crate::intake::Intake;
@@ -70,6 +72,8 @@ pub struct Rooms {
     pub recorder: Recorder,
     /// Thinks about what was recorded.
     pub assessor: Assessor,
+    /// How much may be spent.
+    pub budgets: Budgets,
     /// Reports on what was saved.
     pub savings: Savings,
     /// What the workers say of themselves.
@@ -115,6 +119,7 @@ pub fn admin_routes(rooms: Rooms, settings: &AdminSettings) -> Router {
         .route("/api/rules", get(rules::list))
         .route("/api/rules/try", post(trial::run))
         .route("/api/flush", post(admin::flush))
+        .route("/api/budgets", get(budgets::list))
         .route("/api/savings", get(savings::report))
         .route("/api/savings/recompute", post(savings::recompute))
         .route("/api/savings/reconcile", post(savings::reconcile))

@@ -4,6 +4,7 @@
 //! before it says so: a ticket is a promise that no crash breaks.
 
 mod asking;
+mod caching;
 mod callback;
 mod caller;
 mod decide;
@@ -165,13 +166,26 @@ impl Intake {
     /// # Errors
     /// If a header does not parse; then nothing may be queued or sent.
     pub fn decide(&self, headers: &HeaderMap) -> Result<Route, Refusal> {
+        self.decide_by(headers, self.policy.rules())
+    }
+
+    /// The same where every call is to be deferred that may be, whatever rules say that serve it live; it is shown as the
+    /// doing of a rule of this name.
+    ///
+    /// # Errors
+    /// If a header does not parse; then nothing may be queued or sent.
+    pub fn decide_to_defer(&self, headers: &HeaderMap, name: &str) -> Result<Route, Refusal> {
+        let rules = self.policy.rules();
+        self.decide_by(headers, rules.deferring(name).map_or(rules, Arc::new))
+    }
+
+    fn decide_by(&self, headers: &HeaderMap, rules: Arc<Rules>) -> Result<Route, Refusal> {
         let now = self.clock.now();
         let tags = match decide::sent(Tags::read(headers)?, &self.settings, now) {
             Sent::Live(reason) => return Ok(Route::Live(reason)),
             Sent::Defer(terms) => return Ok(Route::Defer(terms)),
             Sent::Unsaid(tags) => tags,
         };
-        let rules = self.policy.rules();
         if rules.policy().rules().is_empty() {
             return Ok(Route::Live(LiveReason::NoRule));
         }
@@ -305,6 +319,7 @@ impl Intake {
         is_retry: bool,
     ) -> Result<(Deferral, Presence), Refusal> {
         let ticket = queued(&terms, &lane, &item);
+        let may_be_marked = terms.promise.as_ref().is_some_and(|promise| promise.cache);
         let new = NewDeferral {
             id: ticket.id,
             lane,
@@ -314,15 +329,18 @@ impl Intake {
             group: terms.tags.group,
             callback,
             client,
+            rule: terms.promise.map(|promise| promise.rule.to_string()),
             idempotency_key: terms.tags.idempotency_key,
             is_retry,
             accepted_at: terms.asked_at,
             deadline: terms.deadline,
+            caching: None,
         };
         // A caller who leaves must not take half an acceptance along. That he has left is noted where his presence is
         // dropped, be it with what this task gives and nobody takes.
         let intake = self.clone();
         let accepting = self.accepting.spawn(async move {
+            let new = if may_be_marked { caching::read(new).await } else { new };
             let accepted = intake.make_durable(new).await?;
             let deferral = intake.standing(accepted, ticket).await?;
             let presence = intake.departures.presence(deferral.id, terms.asked_at);

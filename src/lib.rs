@@ -12,6 +12,7 @@
 //! floor 3   live  intake  hold  flush  poll  ingest  announce  deliver  rescue  retain           what Offpeak does
 //!           inventory  savings                                                               what it thinks of it
 //! floor 2   store  provider                       the only two that talk to something outside
+//! between   cache_plan                            pure, and asked by rooms of floor 3
 //! floor 1   domain                                the words: no I/O, no async, no clock
 //! ground    crash  egress  encoding  health  metrics  nudge  secret  telemetry, and below them the clock
 //! ```
@@ -20,7 +21,7 @@
 //! rules: [`live`] relays it byte for byte, or it is admitted durably into the [`store`] and answered with a ticket; [`hold`] keeps whoever would rather wait
 //! on the connection. From there the workers
 //! take it, each looking into the store for what is due: [`flush`] cuts queued calls into batches and
-//! submits them through the [`provider`], [`poll`] asks how they are, [`ingest`] brings the answers home,
+//! submits them through the [`provider`] (marked for the prompt cache where [`cache_plan`] finds that it pays), [`poll`] asks how they are, [`ingest`] brings the answers home,
 //! [`announce`] sees which groups are complete by that, and [`deliver`] sends the webhooks that follow, where [`egress`]
 //! lets them go. What all of it cost stands in the store's ledger, which [`savings`] reports from.
 //! Beside all that the [`inventory`] thinks about which live traffic could wait as well.
@@ -28,6 +29,7 @@
 
 pub mod announce;
 pub mod app;
+pub mod cache_plan;
 pub mod cli;
 pub mod clock;
 pub mod crash;

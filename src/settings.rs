@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::budget::Budget;
 use crate::domain::deferral::OnDeadline;
 use crate::domain::price::PriceTable;
 use crate::domain::units::{DURATION_MAX, format_duration};
@@ -96,6 +97,8 @@ pub struct Settings {
     pub retain: retain::Settings,
     /// What the provider charges.
     pub prices: PriceSettings,
+    /// How much may be spent.
+    pub budgets: Vec<Budget>,
     /// What is logged.
     pub telemetry: telemetry::Settings,
 }
@@ -215,6 +218,7 @@ impl Settings {
             },
             retain: retain::Settings { retention: read.duration("defer.retention", SECOND..=DURATION_MAX) },
             prices: prices::read(read),
+            budgets: lists::budgets(read),
             telemetry: telemetry::Settings {
                 log: read.string("telemetry.log", telemetry::LOG_FORM, telemetry::is_filter),
             },

@@ -14,6 +14,7 @@ use crate::nudge::{Nudge, Settled};
 use crate::poll::Poll;
 use crate::rescue::Rescue;
 use crate::retain::Retain;
+use crate::savings::Spending;
 use crate::store::{Departures, StoreError};
 
 pub use supervisor::{Supervisor, Task, task};
@@ -43,6 +44,8 @@ pub struct Crew {
     pub assessor: Assessor,
     /// Deletes what need not be kept.
     pub retain: Retain,
+    /// Keeps an eye on what is spent.
+    pub spending: Spending,
 }
 
 /// What wakes a worker early.
@@ -95,6 +98,9 @@ const ASSESS_EVERY: Duration = Duration::from_secs(5);
 /// How often a worker looks whose nudge comes from this process alone: a batch that a dead replica held is found so.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How soon it is known that a budget is spent.
+const SPENDING_EVERY: Duration = Duration::from_secs(5);
+
 /// Who does what, how often.
 ///
 /// `patience` is the shortest time for which anything is configured to wait; looking more often finds nothing.
@@ -129,6 +135,9 @@ pub fn timetable(crew: &Crew, nudges: &Nudges, patience: Duration) -> Vec<Worker
             }),
             worker("departures", SWEEP, LOOK_LIMIT, &nudges.departures, &crew.departures, |it| async move {
                 it.write().await
+            }),
+            worker("spending", SPENDING_EVERY, LOOK_LIMIT, &Nudge::default(), &crew.spending, |it| async move {
+                it.look().await
             }),
             worker("retain", Duration::from_secs(60), LOOK_LIMIT, &Nudge::default(), &crew.retain, |it| async move {
                 it.run().await

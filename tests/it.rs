@@ -6,6 +6,8 @@ mod it {
     mod accept;
     mod admin;
     mod app;
+    mod budgets;
+    mod caching;
     mod cancel;
     mod chaos;
     mod check;

@@ -58,8 +58,9 @@ impl Ours {
         };
         let ingesting = ingest::Settings { max_attempts: 5, on_deadline: OnDeadline::Live, lease: LEASE };
         let (nudge, settled) = (Nudge::default(), Settled::default());
-        let flush = Flush::new(store.clone(), provider.clone(), clock.clone(), flushing, nudge, settled.clone());
         let prices = Prices::new(PriceTable::built_in()?);
+        let (ours, same) = (store.clone(), prices.clone());
+        let flush = Flush::new(ours, provider.clone(), clock.clone(), flushing, same, nudge, settled.clone());
         let ingest = Ingest::new(store.clone(), provider, clock.clone(), ingesting, prices, settled);
         Ok(Self { store, flush, ingest, clock })
     }
@@ -76,10 +77,12 @@ impl Ours {
             group: None,
             callback: None,
             client: None,
+            rule: None,
             idempotency_key: None,
             is_retry: false,
             accepted_at: now,
             deadline: now.plus(Duration::from_secs(24 * 60 * 60)),
+            caching: None,
         }
     }
 

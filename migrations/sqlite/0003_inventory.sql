@@ -1,5 +1,6 @@
--- What called, as far as a workload is recognised by it.
+-- What called, as far as a workload is recognised by it; and the rule that decided, if one did.
 alter table deferral add column client text;
+alter table deferral add column rule text;
 
 -- Streams of calls that do one job. The id is a hash of what makes it one, the same on every replica; named ones have it
 -- from their tenant and their name.

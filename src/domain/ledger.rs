@@ -88,7 +88,9 @@ pub struct Sums {
     pub calls: u64,
     /// Answers that came when there was one already, or nobody wanted one any more.
     pub late: u64,
-    /// How many of both have no price.
+    /// Live calls that went unread, so that what they took is not known.
+    pub unread: u64,
+    /// How many have no price.
     pub unpriced: u64,
     /// What all of them took.
     pub tokens: Tokens,
@@ -110,6 +112,7 @@ impl Sums {
         Self {
             calls: self.calls + other.calls,
             late: self.late + other.late,
+            unread: self.unread + other.unread,
             unpriced: self.unpriced + other.unpriced,
             tokens: self.tokens.plus(&other.tokens),
             web_searches: self.web_searches + other.web_searches,

@@ -11,6 +11,7 @@ mod headers;
 mod kind;
 mod known;
 mod pattern;
+mod quick;
 pub mod rollout;
 mod rule;
 mod variable;
@@ -18,6 +19,7 @@ mod variable;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 pub use condition::{CONDITION_MAX, Condition, Mistake};
@@ -25,14 +27,17 @@ pub use known::Facts;
 pub use rule::{Action, Cache, NAME_FORM, Reply, Rule, is_name};
 pub use variable::Variable;
 
-use condition::{Unanswered, context, place, wanted};
+use condition::{Unanswered, place, wanted};
 use known::{Known, Wanted};
 use pattern::Pattern;
+use quick::Part;
 
 /// All rules, in their order.
 #[derive(Debug, Default)]
 pub struct Policy {
     rules: Vec<Rule>,
+    /// The plain part of each rule's condition, over what is wanted.
+    plain: Vec<Part<usize>>,
     wanted: Vec<Wanted>,
     patterns: BTreeMap<String, Pattern>,
 }
@@ -73,7 +78,9 @@ impl Policy {
     pub fn new(rules: Vec<Rule>) -> Self {
         let wanted = wanted(rules.iter().flat_map(|rule| rule.when.reads()));
         let patterns = rules.iter().flat_map(|rule| rule.when.patterns().clone()).collect();
-        Self { rules, wanted, patterns }
+        let find = |variable: &Variable| wanted.iter().position(|(_, it)| it == variable);
+        let plain = rules.iter().map(|rule| rule.when.plain().over(&find)).collect();
+        Self { rules, plain, wanted, patterns }
     }
 
     /// Its rules.
@@ -92,9 +99,15 @@ impl Policy {
             return Standing::NoRule;
         }
         let known = Known::of(facts, &self.wanted, &self.patterns);
-        let context = context(&known);
-        while let Some(rule) = self.rules.get(course.next) {
-            let said = match rule.when.holds(&context, &known) {
+        let context = OnceCell::new();
+        while let Some((rule, plain)) = self.rules.get(course.next).zip(self.plain.get(course.next)) {
+            let by_interpreter = || rule.when.holds(context.get_or_init(|| condition::context(&known)), &known);
+            let holds = match plain {
+                Part::Whole(quick) => quick.holds(known.plain()).ok_or(Unanswered::Unknown),
+                Part::Needed(quick) if quick.holds(known.plain()) == Some(false) => Ok(false),
+                Part::Needed(_) | Part::Nothing => by_interpreter(),
+            };
+            let said = match holds {
                 Ok(true) => Said::Matches,
                 Ok(false) => Said::No,
                 Err(Unanswered::Failed(why)) => Said::Fails(why),

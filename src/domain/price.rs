@@ -122,30 +122,46 @@ impl PriceTable {
 
     /// What a Message answered at `at` costs as it was served, and otherwise; `None` as with [`Self::cost`].
     pub fn price(&self, billed: &Billed, tier: Tier, at: Timestamp) -> Option<Price> {
-        Some(Price {
-            paid: self.cost(billed, tier, at)?,
-            live: self.cost(billed, Tier::Live, at)?,
-            uncached: self.cost(&billed.uncached(), Tier::Live, at)?,
-        })
+        Some(Price { paid: self.cost(billed, tier, at)?, ..self.live(billed, at)? })
+    }
+
+    /// What a Message costs that was served live.
+    pub fn live(&self, billed: &Billed, at: Timestamp) -> Option<Price> {
+        let live = self.cost(billed, Tier::Live, at)?;
+        Some(Price { paid: live, live, uncached: self.cost(&billed.uncached(), Tier::Live, at)? })
     }
 
     /// What a Message answered at `at` costs; `None` if the model of one of its passes has no price, or none for how
     /// it was served.
     pub fn cost(&self, billed: &Billed, tier: Tier, at: Timestamp) -> Option<NanoUsd> {
+        self.sum(billed, tier, at, |pass| pass.tokens.prompt())
+    }
+
+    /// What many Messages cost together that were served live, and whose prompts were longer than `prompt_above` each.
+    pub fn cost_of_many(&self, billed: &Billed, prompt_above: u64, at: Timestamp) -> Option<NanoUsd> {
+        self.sum(billed, Tier::Live, at, |_| if prompt_above == 0 { 0 } else { prompt_above + 1 })
+    }
+
+    /// From how many tokens on the price holds that such a prompt has; 0 for the usual one.
+    pub fn threshold(&self, model: &str, prompt: u64, at: Timestamp) -> u64 {
+        self.tariff(self.name(model), prompt, at).map_or(0, |(above, _)| above)
+    }
+
+    fn sum(&self, billed: &Billed, tier: Tier, at: Timestamp, prompt: impl Fn(&Pass) -> u64) -> Option<NanoUsd> {
         // Whole at every step, and rounded once at the end.
         let mut total = 0i128;
         for pass in &billed.usage.passes {
-            total = total.checked_add(self.of_pass(pass, billed, tier, at)?)?;
+            total = total.checked_add(self.of_pass(pass, prompt(pass), billed, tier, at)?)?;
         }
         let tokens = total.checked_add(SCALE / 2)? / SCALE;
         let searches = self.web_search.checked_mul(billed.usage.web_searches.into())?;
         i64::try_from(tokens.checked_add(searches)?).ok().map(NanoUsd)
     }
 
-    fn of_pass(&self, pass: &Pass, billed: &Billed, tier: Tier, at: Timestamp) -> Option<i128> {
+    fn of_pass(&self, pass: &Pass, prompt: u64, billed: &Billed, tier: Tier, at: Timestamp) -> Option<i128> {
         let own = self.name(&billed.model);
         let model = pass.model.as_deref().map_or(own, |model| self.name(model));
-        let tariff = self.tariff(model, pass.tokens.prompt(), at)?;
+        let (_, tariff) = self.tariff(model, prompt, at)?;
         let place = if billed.usage.us_only { tariff.us } else { 100 };
         // Fast is the model that the call asked for, not one that gives advice to it.
         let speed = if billed.usage.fast && model == own { tariff.fast? } else { 100 };
@@ -155,8 +171,8 @@ impl PriceTable {
         tariff.of(&pass.tokens)?.checked_mul(place * speed * tier * left)
     }
 
-    /// The prices of a model at a time, for a prompt of so many tokens.
-    fn tariff(&self, model: &str, prompt: u64, at: Timestamp) -> Option<Tariff> {
+    /// The prices of a model at a time, for a prompt of so many tokens; and from how many on they hold.
+    fn tariff(&self, model: &str, prompt: u64, at: Timestamp) -> Option<(u64, Tariff)> {
         let holding = |rows: &HashMap<String, Vec<Row>>| -> Vec<Row> {
             rows.get(model).into_iter().flatten().filter(|row| row.holds(at)).copied().collect()
         };
@@ -170,6 +186,6 @@ impl PriceTable {
             let fit = rows.iter().filter(|row| row.prompt_above == above);
             fit.max_by_key(|row| row.from_millis).map_or(Rates::default(), |row| row.rates)
         };
-        at_threshold(&own).over(at_threshold(&built_in)).complete()
+        Some((above, at_threshold(&own).over(at_threshold(&built_in)).complete()?))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::clock::Timestamp;
+use crate::domain::charge::Charge;
 use crate::domain::record::{CallRecord, Way};
 use crate::domain::workload::WorkloadId;
 
@@ -20,6 +21,8 @@ pub struct Recorded {
     pub workload: WorkloadId,
     /// Whether its body or its answer went unread, for want of time or room.
     pub is_unread: bool,
+    /// What it is in the ledger with; nothing if it was deferred, since then it has an entry there already.
+    pub charges: Vec<Charge>,
 }
 
 /// Which calls a tally is of.
@@ -230,7 +233,7 @@ mod tests {
             retries: 1,
             ..CallRecord::default()
         };
-        Recorded { record, id: 0, workload: WorkloadId(1), is_unread: false }
+        Recorded { record, id: 0, workload: WorkloadId(1), is_unread: false, charges: Vec::new() }
     }
 
     #[test]

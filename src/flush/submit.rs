@@ -27,10 +27,12 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::task::JoinSet;
 
+use crate::cache_plan;
 use crate::clock::{Clock, Timestamp};
 use crate::crash;
 use crate::domain::backoff;
 use crate::domain::batch::BatchState;
+use crate::domain::caching::MARK_BYTES;
 use crate::domain::deferral::{Answer, State};
 use crate::domain::error_type::ErrorType;
 use crate::domain::id::{BatchId, DeferralId};
@@ -277,9 +279,14 @@ async fn page(
 ) -> Result<Option<(Bytes, DeferralId)>, StoreError> {
     let items = store.batch_items(batch, after).await?;
     let Some(last) = items.last().map(|item| item.id) else { return Ok(None) };
-    let mut text = Vec::with_capacity(items.iter().map(|item| item.text.len() + 80).sum());
+    let mut text = Vec::with_capacity(items.iter().map(|item| item.text.len() + 80 + usize::from(MARK_BYTES)).sum());
     for (index, item) in items.iter().enumerate() {
-        Envelope::push_item(&mut text, after.is_none() && index == 0, item.id, &item.text);
+        let is_first = after.is_none() && index == 0;
+        match item.mark {
+            None => Envelope::push_item(&mut text, is_first, item.id, item.text.as_bytes()),
+            // Marked here, and not in the store: what is kept is the caller's own text.
+            Some(place) => Envelope::push_item(&mut text, is_first, item.id, &cache_plan::padded(&item.text, place)),
+        }
     }
     Ok(Some((Bytes::from(text), last)))
 }
@@ -322,10 +329,12 @@ mod tests {
             group: None,
             callback: None,
             client: None,
+            rule: None,
             idempotency_key: None,
             is_retry: false,
             accepted_at: NOW,
             deadline: NOW.plus(LEASE),
+            caching: None,
         };
         store.accept(new).await.unwrap();
         let lane = store.backlog(NOW, 1).await.unwrap()[0].lane;

@@ -20,7 +20,7 @@ use crate::http::{AdminSettings, Rooms, query};
 use crate::intake::Tally;
 use crate::metrics::{self, Measured, MeasuredRule};
 use crate::secret::Secret;
-use crate::store::{QueueDepth, Scope, StoreError};
+use crate::store::{CachingOff, QueueDepth, Scope, StoreError};
 
 /// Marks a request that has passed the guard.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +100,9 @@ pub(super) async fn deferrals(State(rooms): State<Rooms>, uri: Uri) -> Result<Re
 pub(super) async fn batches(State(rooms): State<Rooms>, uri: Uri) -> Result<Response, ApiError> {
     let batches = rooms.store.batches(query::limit(&uri)?).await.map_err(unavailable)?;
     let data: Vec<_> = batches.iter().map(view).collect();
-    answer(StatusCode::OK, &json!({"data": data}))
+    let off = rooms.store.caching_off(rooms.clock.now()).await.map_err(unavailable)?;
+    let off: Vec<_> = off.iter().map(caching_off).collect();
+    answer(StatusCode::OK, &json!({"data": data, "caching_off": off}))
 }
 
 /// `POST /api/flush`
@@ -155,6 +157,20 @@ async fn measure(rooms: &Rooms) -> Measured {
     }
 }
 
+/// A workload that goes without caching for the time being, and why.
+fn caching_off(off: &CachingOff) -> serde_json::Value {
+    let reason = format!("over {} calls, caching cost more than it spared", off.calls);
+    json!({
+        "tenant": off.tenant,
+        "workload": off.workload,
+        "since": off.since,
+        "until": off.until,
+        "calls": off.calls,
+        "gained": off.gained,
+        "reason": reason,
+    })
+}
+
 fn measured(rule: &Rule, tally: &Tally) -> MeasuredRule {
     let decided = tally.done().decided.into_iter().collect();
     MeasuredRule { name: rule.name.to_string(), matched: tally.matched(), failed: tally.failed(), decided }
@@ -173,6 +189,11 @@ fn view(batch: &Batch) -> serde_json::Value {
         "submitted_at": batch.submitted_at,
         "ended_at": batch.ended_at,
         "ingested_at": batch.ingested_at,
+        "cache": {
+            "read_tokens": batch.cache.read_tokens,
+            "write_tokens": batch.cache.write_tokens,
+            "gained": batch.cache.gain,
+        },
     })
 }
 

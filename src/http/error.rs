@@ -85,6 +85,11 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "permission_error", "forbidden", message)
     }
 
+    pub(super) fn budget_exceeded(message: impl Into<String>, retry_after_seconds: u64) -> Self {
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "budget-exceeded", message);
+        Self { retry_after_seconds: Some(retry_after_seconds), ..error }
+    }
+
     pub(super) fn store_unavailable() -> Self {
         let message = "the store is not available: nothing was queued, try again";
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "api_error", "store-unavailable", message);

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, Either};
 use hyper::body::Incoming;
 
 use crate::domain::decision::Decision;
+use crate::http::budgets::{self, Beyond};
 use crate::http::error::{ApiError, DECISION};
 use crate::http::gateway::{Answering, Gateway, GatewayBody};
 use crate::http::socket::Interim;
@@ -24,7 +25,18 @@ const DISCARD_LIMIT: Duration = Duration::from_secs(10);
 /// Answers a call.
 pub(super) fn call(gateway: &Gateway, request: Request<Incoming>) -> Answering {
     let gateway = gateway.clone();
-    match gateway.rooms().intake.decide(request.headers()) {
+    let intake = &gateway.rooms().intake;
+    let route = match budgets::beyond(gateway.rooms(), request.headers()) {
+        None => intake.decide(request.headers()),
+        Some(Beyond::Defer(name)) => intake.decide_to_defer(request.headers(), &name),
+        Some(Beyond::Refuse(error)) => {
+            return Box::pin(async move {
+                discard(request.into_body()).await;
+                refused(&gateway, error)
+            });
+        }
+    };
+    match route {
         Ok(Route::Live(reason)) => Box::pin(async move {
             let tap = gateway.tap(request.headers());
             let answer = gateway.relay(request, tap).await;

@@ -8,16 +8,13 @@ use http::{HeaderValue, StatusCode, Uri};
 use serde_json::json;
 
 use crate::clock::{Day, Timestamp};
-use crate::domain::id::DeferralId;
-use crate::domain::ledger::EntryKind;
 use crate::http::Rooms;
 use crate::http::answer::json as answer;
 use crate::http::deferrals::unavailable;
 use crate::http::error::ApiError;
 use crate::http::messages;
 use crate::http::query::{flag, pairs, unknown};
-use crate::savings::{self, Export, Period, Sheet};
-use crate::store::EntryPlace;
+use crate::savings::{self, Export, Period, Place, Sheet};
 
 /// What a report is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +91,7 @@ pub(super) async fn recompute(State(rooms): State<Rooms>, uri: Uri) -> Result<Re
         match name.as_str() {
             "since" => since = Some(value),
             "month" => month = Some(value),
-            "after" => after = Some(read_place(&value)?),
+            "after" => after = Some(Place::read(&value).ok_or_else(wrong_place)?),
             "dry_run" => dry_run = flag(&name, &value)?,
             _ => return Err(unknown(&name, "since, month, after and dry_run")),
         }
@@ -113,13 +110,17 @@ pub(super) async fn recompute(State(rooms): State<Rooms>, uri: Uri) -> Result<Re
             "changed": told.changed,
             "data": told.models,
             "has_more": next.is_some(),
-            "next": next.map(|place| shown_place(&place)),
+            "next": next.map(|place| place.write()),
         }),
     )
 }
 
 fn period(since: Option<&str>, month: Option<&str>, now: Timestamp) -> Result<Period, ApiError> {
     Period::read(since, month, now).map_err(ApiError::invalid_query)
+}
+
+fn wrong_place() -> ApiError {
+    ApiError::invalid_query("after must be the `next` of an answer before")
 }
 
 fn read_format(word: &str) -> Result<Format, ApiError> {
@@ -133,32 +134,4 @@ fn written(kind: &'static str, text: String) -> Response {
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
-}
-
-/// A place in the ledger, to come back to.
-fn shown_place((at, deferral, kind): &EntryPlace) -> String {
-    format!("{}.{deferral}.{}", at.as_millis(), kind.as_str())
-}
-
-fn read_place(text: &str) -> Result<EntryPlace, ApiError> {
-    let place = || {
-        let mut parts = text.splitn(3, '.');
-        let at = Timestamp::from_millis(parts.next()?.parse().ok()?);
-        Some((at, DeferralId::parse(parts.next()?)?, EntryKind::parse(parts.next()?)?))
-    };
-    place().ok_or_else(|| ApiError::invalid_query("after must be the `next` of an answer before"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_in_the_ledger_is_read_back() {
-        let place = (Timestamp::from_millis(1_795_350_000_123), DeferralId(uuid::Uuid::from_u128(7)), EntryKind::Late);
-        assert_eq!(read_place(&shown_place(&place)).unwrap(), place);
-        for wrong in ["", "1", "1.dfr_x.late", "x.dfr_00000000000000000000000000000007.late"] {
-            assert!(read_place(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::domain::decision::{Decision, LiveReason};
 use crate::domain::glance::BodyFacts;
 use crate::domain::id::DeferralId;
-use crate::domain::policy::{Action, Course, Facts, Reply, Rule, Said, Standing, rollout};
+use crate::domain::policy::{Action, Cache, Course, Facts, Reply, Rule, Said, Standing, rollout};
 use crate::intake::policy::Rules;
 use crate::intake::tags::{self, Tags};
 use crate::intake::{READ_ASIDE_BYTES, Settings, Terms};
@@ -43,6 +43,8 @@ pub struct Promise {
     pub reply: Reply,
     /// Whether the callback is the rule's own.
     pub callback: bool,
+    /// Whether the prompt may be marked for caching.
+    pub cache: bool,
 }
 
 impl Asking {
@@ -125,7 +127,12 @@ impl Chosen {
             return Err(LiveReason::DeadlineTooClose);
         }
         let mut tags = self.tags.clone();
-        let promise = Promise { rule: Arc::clone(&rule.name), reply: rule.reply, callback: tags.callback.is_none() };
+        let promise = Promise {
+            rule: Arc::clone(&rule.name),
+            reply: rule.reply,
+            callback: tags.callback.is_none(),
+            cache: rule.cache == Cache::Auto,
+        };
         tags.workload = tags.workload.or_else(|| rule.workload.clone());
         tags.callback = tags.callback.or_else(|| rule.callback.clone());
         // A key of another form than ours is none of our business, since nobody asked us to defer.

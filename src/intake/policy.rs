@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use crate::clock::Timestamp;
 use crate::domain::decision::LiveReason;
-use crate::domain::policy::{Policy, Rule, Said};
+use crate::domain::policy::{Action, Cache, Condition, Policy, Reply, Rule, Said};
 
 /// The policy in force. Clones share it.
 #[derive(Clone, Debug)]
@@ -26,6 +26,12 @@ pub struct Refused {
     pub at: Timestamp,
     /// All that is wrong with them, a line each.
     pub faults: Vec<String>,
+}
+
+/// The condition that every call meets; compiled once.
+fn every_call() -> Option<Condition> {
+    static EVERY_CALL: OnceLock<Option<Condition>> = OnceLock::new();
+    EVERY_CALL.get_or_init(|| Condition::compile("true").ok()).clone()
 }
 
 /// A policy, with what each of its rules has done.
@@ -104,6 +110,25 @@ impl Rules {
         };
         let tallies = rules.iter().map(tally).collect();
         Self { policy: Policy::new(rules), tallies, cut_short: Arc::clone(&before.cut_short) }
+    }
+
+    /// Those of these rules that defer, and behind them one that defers all other calls; `None` if it cannot be made, of which
+    /// a test assures.
+    pub(super) fn deferring(&self, name: &str) -> Option<Self> {
+        let mut rules: Vec<Rule> =
+            self.policy.rules().iter().filter(|rule| rule.action == Action::Defer).cloned().collect();
+        rules.push(Rule {
+            name: name.into(),
+            when: every_call()?,
+            action: Action::Defer,
+            rollout: 100,
+            deadline: None,
+            reply: Reply::Hold,
+            workload: None,
+            callback: None,
+            cache: Cache::Off,
+        });
+        Some(Self::following(self, rules))
     }
 
     /// The policy.

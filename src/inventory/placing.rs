@@ -308,7 +308,7 @@ mod tests {
         let traits = Traits::of(&prompt, 0, &Keyed::test());
         let look = Look { family: "claude-haiku".into(), client: "c".into(), exact, traits };
         let record = CallRecord { tenant: "t".into(), ..CallRecord::default() };
-        let recorded = Recorded { record, id: 0, workload: WorkloadId(0), is_unread: false };
+        let recorded = Recorded { record, id: 0, workload: WorkloadId(0), is_unread: false, charges: Vec::new() };
         Pending { recorded, belongs: Belongs::Alike(Box::new(look)) }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use crate::clock::{Clock, Timestamp};
+use crate::domain::charge::Charge;
 use crate::domain::money::NanoUsd;
 use crate::domain::price::{PriceTable, Tier};
 use crate::domain::record::{CallRecord, Way};
@@ -109,6 +110,7 @@ impl Reader {
         let by = By { tenant: &who.tenant, user_agent: call.words.client() };
         let shape = call.shape.get().and_then(Option::as_ref);
         let cost = told.billed.as_ref().and_then(|billed| prices.cost(billed, Tier::Live, call.at));
+        let mut charges = told.billed.as_ref().map(|billed| Charge::of(billed, prices, call.at)).unwrap_or_default();
         let mut record = CallRecord {
             at: call.at,
             tenant: who.tenant.clone(),
@@ -132,8 +134,14 @@ impl Reader {
         fill_in(&mut record, shape);
         record.blocked_by = seen.blocked_by.or(who.blocked_by).map(str::to_owned).or(record.blocked_by);
         let is_unread = is_missed || shape.is_none();
+        if is_missed && charges.is_empty() && (200..300).contains(&status) {
+            charges.push(Charge::unread(record.model.clone()));
+        }
         let belongs = self.belongs(call.words.workload().map(str::to_owned), shape, &by);
-        Pending { recorded: Recorded { record, id: rand::random(), workload: WorkloadId(0), is_unread }, belongs }
+        Pending {
+            recorded: Recorded { record, id: rand::random(), workload: WorkloadId(0), is_unread, charges },
+            belongs,
+        }
     }
 }
 

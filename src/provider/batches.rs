@@ -44,12 +44,12 @@ impl Envelope {
     }
 
     /// Appends an item, whose text goes in as it is.
-    pub fn push_item(buffer: &mut Vec<u8>, is_first: bool, id: DeferralId, text: &str) {
+    pub fn push_item(buffer: &mut Vec<u8>, is_first: bool, id: DeferralId, text: &[u8]) {
         if !is_first {
             buffer.push(b',');
         }
         buffer.extend_from_slice(format!("{{\"custom_id\":\"{id}\",\"params\":").as_bytes());
-        buffer.extend_from_slice(text.as_bytes());
+        buffer.extend_from_slice(text);
         buffer.push(b'}');
     }
 
@@ -306,7 +306,7 @@ mod tests {
         for texts in [vec![], vec!["{}"], vec!["{\"a\":1}", "{ }", "{\"b\":[]}"]] {
             let mut body = Envelope::open().to_vec();
             for (index, text) in texts.iter().enumerate() {
-                Envelope::push_item(&mut body, index == 0, DeferralId(uuid::Uuid::nil()), text);
+                Envelope::push_item(&mut body, index == 0, DeferralId(uuid::Uuid::nil()), text.as_bytes());
             }
             body.extend_from_slice(&Envelope::close());
             let bytes: usize = texts.iter().map(|text| text.len()).sum();

@@ -4,7 +4,7 @@ use super::figures::Figures;
 use crate::domain::ledger::Line;
 
 /// The columns.
-const HEAD: &str = "day,workload,model,tenant,served,calls,late_answers,unpriced,input_tokens,output_tokens,\
+const HEAD: &str = "day,workload,model,tenant,served,calls,late_answers,unread,unpriced,input_tokens,output_tokens,\
     cache_write_5m_tokens,cache_write_1h_tokens,cache_read_tokens,web_searches,uncached_usd,saved_by_cache_usd,\
     baseline_usd,saved_by_batch_usd,paid_twice_usd,paid_usd,saved_usd";
 
@@ -15,7 +15,7 @@ pub fn csv(lines: &[Line]) -> String {
         let of = Figures::from(&line.sums);
         let tokens = &of.tokens;
         let words = [line.workload.as_deref().unwrap_or_default(), &line.model, &line.tenant, line.way.as_str()];
-        let counts = [of.calls, of.late_answers, of.unpriced, tokens.input, tokens.output];
+        let counts = [of.calls, of.late_answers, of.unread, of.unpriced, tokens.input, tokens.output];
         let cached = [tokens.cache_write_5m, tokens.cache_write_1h, tokens.cache_read, of.web_searches];
         let amounts =
             [of.uncached, of.saved_by_cache, of.baseline, of.saved_by_batch, of.paid_twice, of.paid, of.saved];

@@ -14,7 +14,9 @@ pub struct Figures {
     pub calls: u64,
     /// Answers that came when there was one already, or nobody wanted one any more.
     pub late_answers: u64,
-    /// How many of both have no price; they are in none of the amounts.
+    /// Live calls that went unread, so that what they took is not known; they are in none of the amounts.
+    pub unread: u64,
+    /// Answers without a price; they are in none of the amounts either.
     pub unpriced: u64,
     /// What all of them took.
     pub tokens: Tokens,
@@ -42,6 +44,7 @@ impl From<&Sums> for Figures {
         Self {
             calls: sums.calls,
             late_answers: sums.late,
+            unread: sums.unread,
             unpriced: sums.unpriced,
             tokens: sums.tokens,
             web_searches: sums.web_searches,
@@ -62,6 +65,7 @@ impl Figures {
         Self {
             calls: self.calls + other.calls,
             late_answers: self.late_answers + other.late_answers,
+            unread: self.unread + other.unread,
             unpriced: self.unpriced + other.unpriced,
             tokens: self.tokens.plus(&other.tokens),
             web_searches: self.web_searches + other.web_searches,

@@ -78,7 +78,7 @@ impl Sheet {
 }
 
 fn summary(report: &Report, dollars: Dollars) -> Vec<String> {
-    let Figures { calls, baseline, paid, saved, unpriced, .. } = report.total;
+    let Figures { calls, baseline, paid, saved, unpriced, unread, .. } = report.total;
     if report.total == Figures::default() {
         return vec!["There were no calls.".to_owned()];
     }
@@ -92,6 +92,9 @@ fn summary(report: &Report, dollars: Dollars) -> Vec<String> {
     )];
     if unpriced > 0 {
         said.push(format!("In none of the amounts: {} of models without a price.", counted(unpriced, "answer")));
+    }
+    if unread > 0 {
+        said.push(format!("Of {} it is not known what they took: they went unread.", counted(unread, "live call")));
     }
     if report.to >= report.made {
         said.push(format!("{} is not over yet.", report.made));

@@ -233,9 +233,9 @@ fn csv_is_exact_and_no_formula() {
         line("2026-11-19", None, "claude-haiku-4-5", Way::Batch, 2, 3),
     ];
     insta::assert_snapshot!(csv::csv(&odd), @r#"
-    day,workload,model,tenant,served,calls,late_answers,unpriced,input_tokens,output_tokens,cache_write_5m_tokens,cache_write_1h_tokens,cache_read_tokens,web_searches,uncached_usd,saved_by_cache_usd,baseline_usd,saved_by_batch_usd,paid_twice_usd,paid_usd,saved_usd
-    2026-11-18,'=SUM(A1),"m,""n""",team-reports,live,1,0,0,1000,100,0,0,50,0,0.00000125,0.00000025,0.000001,0.0,0.0,0.000001,0.0
-    2026-11-19,,claude-haiku-4-5,team-reports,batch,2,0,0,2000,200,0,0,100,0,0.00000375,0.00000075,0.000003,0.0000015,0.0,0.0000015,0.0000015
+    day,workload,model,tenant,served,calls,late_answers,unread,unpriced,input_tokens,output_tokens,cache_write_5m_tokens,cache_write_1h_tokens,cache_read_tokens,web_searches,uncached_usd,saved_by_cache_usd,baseline_usd,saved_by_batch_usd,paid_twice_usd,paid_usd,saved_usd
+    2026-11-18,'=SUM(A1),"m,""n""",team-reports,live,1,0,0,0,1000,100,0,0,50,0,0.00000125,0.00000025,0.000001,0.0,0.0,0.000001,0.0
+    2026-11-19,,claude-haiku-4-5,team-reports,batch,2,0,0,0,2000,200,0,0,100,0,0.00000375,0.00000075,0.000003,0.0000015,0.0,0.0000015,0.0000015
     "#);
 }
 
@@ -264,4 +264,14 @@ fn many_workloads_are_cut_and_added_up() {
     let section = sheet.sections.iter().find(|section| section.title == "Workloads").unwrap();
     assert_eq!(section.rows.len(), 26);
     assert_eq!((section.rows[25][0].as_str(), section.rows[25][1].as_str()), ("15 others", "15"));
+}
+
+#[test]
+fn the_readme_shows_a_report_as_it_is() {
+    let readme = include_str!("../../README.md");
+    let all = text(&Sheet::of(&report_of(&some())));
+    let example = all.split("\n\nWithout a price").next().unwrap();
+    assert!(readme.contains(&format!("```text\n{example}\n```")), "{example}");
+    let prices = readme.split("```toml\n").skip(1).find(|block| block.starts_with("[[discount]]")).unwrap();
+    PriceTable::with_own(prices.split("```").next().unwrap()).unwrap();
 }

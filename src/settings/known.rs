@@ -14,9 +14,10 @@ pub(super) const MANUAL: &str = include_str!("../../config/offpeak.toml");
 pub(super) const PREFIX: &str = "OFFPEAK__";
 
 /// Sections that may be given any number of times, with their keys; the manual shows them as comments.
-const LISTS: [(&str, &[&str]); 3] = [
+const LISTS: [(&str, &[&str]); 4] = [
     ("receiver", &["name", "url", "secret"]),
     ("key", &["name", "secret", "upstream"]),
+    ("budget", &["name", "tenant", "workload", "per", "limit", "action"]),
     ("rule", &["name", "when", "action", "rollout", "deadline", "reply", "workload", "callback", "cache"]),
 ];
 

@@ -1,7 +1,8 @@
-//! The sections that may be given any number of times: keys and receivers.
+//! The sections that may be given any number of times: keys, receivers and budgets.
 
 use super::reader::Reader;
 use crate::deliver::Receiver;
+use crate::domain::budget::{Action, Budget, Per};
 use crate::intake::Key;
 
 /// Tenants that hold no key of ours get names that begin like this; no key may take one of those.
@@ -41,6 +42,26 @@ pub(super) fn receivers(read: &mut Reader<'_>) -> Vec<Receiver> {
     }
     names_are_unique(read, "receiver");
     receivers
+}
+
+/// Reads the `[[budget]]` sections.
+pub(super) fn budgets(read: &mut Reader<'_>) -> Vec<Budget> {
+    let mut budgets = Vec::new();
+    for item in read.items("budget") {
+        let path = |key: &str| format!("{item}.{key}");
+        let name = read.name(&path("name"));
+        let [tenant, workload] = ["tenant", "workload"].map(|key| {
+            let path = path(key);
+            read.is_given(&path).then(|| read.name(&path))
+        });
+        let per = read.choice(&path("per"), &[("day", Per::Day), ("month", Per::Month)], Per::Day);
+        let limit = read.dollars(&path("limit"));
+        let actions = [("warn", Action::Warn), ("defer", Action::Defer), ("refuse", Action::Refuse)];
+        let action = read.choice(&path("action"), &actions, Action::Warn);
+        budgets.push(Budget { name, tenant, workload, per, limit, action });
+    }
+    names_are_unique(read, "budget");
+    budgets
 }
 
 /// Tells each name of a list that another item of it has already.

@@ -19,6 +19,7 @@ use super::reference::{self, Unresolved};
 use super::value::{Raw, Value};
 use super::{Effective, Sources};
 use crate::deliver::{KEY_FORM, SigningKey};
+use crate::domain::money::NanoUsd;
 use crate::domain::units::{format_duration, format_size, parse_duration, parse_size};
 use crate::secret::{MASK, Secret};
 
@@ -75,6 +76,13 @@ impl<'a> Reader<'a> {
             _ => None,
         };
         self.value(key, &expected, parse).unwrap_or_default()
+    }
+
+    /// An amount above nothing.
+    pub(super) fn dollars(&mut self, key: &str) -> NanoUsd {
+        let above_nothing = |amount: &NanoUsd| *amount > NanoUsd::ZERO;
+        let parse = |text: &str| NanoUsd::parse_dollars(text).filter(above_nothing);
+        self.text(key, "dollars in a text, such as \"100.00\"", parse).unwrap_or_default()
     }
 
     pub(super) fn boolean(&mut self, key: &str) -> bool {

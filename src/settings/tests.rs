@@ -126,6 +126,7 @@ fn nothing_given_means_the_defaults() {
         egress: egress::Settings { allow_hosts: Vec::new(), allow_private: false },
         inventory: inventory::Settings { enabled: true, time_permille: 15, prompt_preview: 80 },
         retain: retain::Settings { retention: seconds(30 * 86_400) },
+        budgets: Vec::new(),
         prices: PriceSettings { file: None, table: PriceTable::built_in().unwrap() },
         telemetry: telemetry::Settings { log: "info".into() },
     };
@@ -186,6 +187,7 @@ fn what_a_file_sets_arrives_where_it_steers() {
         },
         inventory: inventory::Settings { enabled: false, time_permille: 15, prompt_preview: 0 },
         retain: retain::Settings { retention: seconds(7 * 86_400) },
+        budgets: Vec::new(),
         prices: PriceSettings { file: None, table: PriceTable::built_in().unwrap() },
         telemetry: telemetry::Settings { log: "info,offpeak=debug".into() },
     };

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Timestamp;
 use crate::crash;
 use crate::domain::body::Item;
+use crate::domain::caching::Prefixes;
 use crate::domain::callback::Callback;
 use crate::domain::id::DeferralId;
 use crate::domain::lane::Lane;
@@ -51,6 +52,8 @@ pub struct NewDeferral {
     pub callback: Option<Callback>,
     /// What called: its `user-agent`.
     pub client: Option<String>,
+    /// The rule that decided, if one did.
+    pub rule: Option<String>,
     /// The same key from the same tenant gives the same deferral.
     pub idempotency_key: Option<String>,
     /// Whether the client says that it has sent this call before.
@@ -59,6 +62,8 @@ pub struct NewDeferral {
     pub accepted_at: Timestamp,
     /// When the result is wanted.
     pub deadline: Timestamp,
+    /// The beginnings of its prompt, if its rule lets it be marked for caching.
+    pub caching: Option<Prefixes>,
 }
 
 /// What became of a call that was to be made durable.
@@ -189,8 +194,8 @@ impl Insert for SqliteConnection {
             let done = sqlx::query(
                 "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
                      idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
-                     client)
-                 values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14, $15)
+                     client, rule, cache, prefixes)
+                 values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14, $15, $16, $17, $18)
                  on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing",
             )
             .bind(new.id)
@@ -208,6 +213,9 @@ impl Insert for SqliteConnection {
             .bind(new.callback.as_ref().map(|callback| &callback.receiver))
             .bind(row.callback_url())
             .bind(&new.client)
+            .bind(&new.rule)
+            .bind(new.caching.is_some())
+            .bind(row.prefixes())
             .execute(&mut *self)
             .await?;
             if done.rows_affected() == 1 {
@@ -229,15 +237,16 @@ macro_rules! insert_text {
         concat!(
             "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
                  idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
-                 client)
+                 client, rule, cache, prefixes)
              select id, tenant, lane_id, 'queued', model, workload, reference, group_name,
                  idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, accepted_at, receiver, callback_url,
-                 client
+                 client, rule, cache, prefixes
              from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                  $9::bytea[], $10::integer[], $11::timestamptz[], $12::timestamptz[],
-                 $13::text[], $14::text[], $15::text[])
+                 $13::text[], $14::text[], $15::text[], $16::text[], $17::boolean[],
+                 $18::bytea[])
                  as new (id, tenant, lane_id, model, workload, reference, group_name, idempotency_key, body_hash,
-                     body_bytes, accepted_at, deadline_at, receiver, callback_url, client) ",
+                     body_bytes, accepted_at, deadline_at, receiver, callback_url, client, rule, cache, prefixes) ",
             $conflict,
             " returning id"
         )
@@ -272,6 +281,9 @@ impl Insert for PgConnection {
             .bind(column(rows, |row| row.new.callback.as_ref().map(|callback| callback.receiver.as_str())))
             .bind(column(rows, Row::callback_url))
             .bind(column(rows, |row| row.new.client.as_deref()))
+            .bind(column(rows, |row| row.new.rule.as_deref()))
+            .bind(column(rows, |row| row.new.caching.is_some()))
+            .bind(column(rows, Row::prefixes))
             .fetch_all(&mut *self)
             .await?;
         let inserted: HashSet<DeferralId> = ids.into_iter().collect();
@@ -304,6 +316,10 @@ impl Row {
 
     fn callback_url(&self) -> Option<&str> {
         self.new.callback.as_ref().and_then(|callback| callback.url.as_deref())
+    }
+
+    fn prefixes(&self) -> Option<Vec<u8>> {
+        self.new.caching.as_ref().and_then(Prefixes::to_bytes)
     }
 
     fn body_bytes(&self) -> i32 {

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::domain::batch::{Batch, BatchState};
+use crate::domain::batch::{Batch, BatchState, CacheEffect};
+use crate::domain::caching::Place;
 use crate::domain::id::{BatchId, DeferralId};
+use crate::domain::money::NanoUsd;
 use crate::store::engine::{Dialect, read, write};
 use crate::store::lanes::LaneId;
 use crate::store::packing::{Packed, STRETCH_BYTES};
@@ -68,6 +70,8 @@ pub struct QueuedItem {
     pub id: DeferralId,
     /// The caller's text.
     pub text: String,
+    /// Where its prompt is marked for caching on the way.
+    pub mark: Option<Place>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -136,7 +140,7 @@ impl Store {
                 sqlx::query_as(
                     "insert into batch (id, lane_id, tenant, state, item_count, item_bytes, built_at, due_at, fence)
                      select $1, $2, (select tenant from lane where id = $2), 'building',
-                         cast(count(*) as integer), sum(body_bytes), $3, $4, 1
+                         cast(count(*) as integer), sum(body_bytes + mark_bytes), $3, $4, 1
                      from deferral where batch_id = $1 and state = 'batched'
                      returning id, fence, lane_id, provider_id, item_count, item_bytes, sent_at, doubted_at, submitted_at, looks,
          adopted, cancel_requested",
@@ -208,8 +212,8 @@ impl Store {
         let (mut bytes, mut stretch) = (0, 0);
         read!(self, tx => {
             use futures_util::TryStreamExt as _;
-            let mut rows = sqlx::query_as::<_, (DeferralId, i32, i16, Vec<u8>)>(
-                "select deferral.id, deferral.body_bytes, payload.codec, payload.body
+            let mut rows = sqlx::query_as::<_, (DeferralId, i32, Option<i16>, i16, Vec<u8>)>(
+                "select deferral.id, deferral.body_bytes, deferral.cache_place, payload.codec, payload.body
                  from deferral join payload on payload.deferral_id = deferral.id
                  where deferral.batch_id = $1 and deferral.state = 'batched' and deferral.id > $2
                  order by deferral.id limit $3",
@@ -218,12 +222,12 @@ impl Store {
             .bind(after.unwrap_or(DeferralId(uuid::Uuid::nil())))
             .bind(PAGE_ITEMS)
             .fetch(&mut *tx);
-            while let Some((id, body_bytes, codec, body)) = rows.try_next().await? {
+            while let Some((id, body_bytes, place, codec, body)) = rows.try_next().await? {
                 // Unpacked while the next rows are read: whoever waits for each row has to be woken for each.
                 let text = self.unpack(id, &Packed { codec, body })?;
                 bytes += i64::from(body_bytes);
                 stretch += text.len();
-                items.push(QueuedItem { id, text });
+                items.push(QueuedItem { id, text, mark: place.and_then(Place::of) });
                 if bytes >= PAGE_BYTES {
                     break;
                 }
@@ -260,7 +264,7 @@ impl Store {
         let rows: Vec<BatchView> = read!(self, tx => {
             sqlx::query_as(
                 "select id, provider_id, tenant, state, item_count, item_bytes, built_at, submitted_at, ended_at,
-                     ingested_at
+                     ingested_at, cache_read_tokens, cache_write_tokens, cache_gain_nanousd
                  from batch order by id desc limit $1",
             )
             .bind(i64::from(limit))
@@ -283,6 +287,9 @@ struct BatchView {
     submitted_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
     ingested_at: Option<Timestamp>,
+    cache_read_tokens: i64,
+    cache_write_tokens: i64,
+    cache_gain_nanousd: NanoUsd,
 }
 
 impl From<BatchView> for Batch {
@@ -298,6 +305,11 @@ impl From<BatchView> for Batch {
             submitted_at: row.submitted_at,
             ended_at: row.ended_at,
             ingested_at: row.ingested_at,
+            cache: CacheEffect {
+                read_tokens: row.cache_read_tokens.unsigned_abs(),
+                write_tokens: row.cache_write_tokens.unsigned_abs(),
+                gain: row.cache_gain_nanousd,
+            },
         }
     }
 }
@@ -307,8 +319,8 @@ const TAKE_SQLITE: &str = "
     update deferral set state = 'batched', batch_id = $1, attempts = attempts + 1
     where state = 'queued' and id in (
         select id from (
-            select id, sum(body_bytes + $5) over ahead as bytes, row_number() over ahead as place
-            from (select id, queued_at, body_bytes from deferral
+            select id, sum(item_bytes + $5) over ahead as bytes, row_number() over ahead as place
+            from (select id, queued_at, body_bytes + mark_bytes as item_bytes from deferral
                   where lane_id = $2 and state = 'queued' and queued_at <= $3 and not cancel_requested order by queued_at, id limit $4) as head
             window ahead as (order by queued_at, id rows unbounded preceding)) as counted
         where bytes <= $6 or place = 1)";
@@ -317,8 +329,8 @@ const TAKE_POSTGRES: &str = "
     update deferral set state = 'batched', batch_id = $1, attempts = attempts + 1
     where state = 'queued' and id in (
         select id from (
-            select id, sum(body_bytes + $5) over ahead as bytes, row_number() over ahead as place
-            from (select id, queued_at, body_bytes from deferral
+            select id, sum(item_bytes + $5) over ahead as bytes, row_number() over ahead as place
+            from (select id, queued_at, body_bytes + mark_bytes as item_bytes from deferral
                   where lane_id = $2 and state = 'queued' and queued_at <= $3 and not cancel_requested order by queued_at, id limit $4
                   for update skip locked) as head
             window ahead as (order by queued_at, id rows unbounded preceding)) as counted

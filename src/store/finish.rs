@@ -147,9 +147,9 @@ impl Finish for PgConnection {
         sqlx::query(
             "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
                  output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, web_searches, us_only,
-                 fast, passes, paid_nanousd, live_nanousd, uncached_nanousd)
+                 fast, passes, paid_nanousd, live_nanousd, uncached_nanousd, marked)
              select deferral.id, 'answer', tenant, workload, bill.model, 'batch', $15, input, output, write_5m, write_1h,
-                 reads, searches, us_only, fast, passes, paid, live, uncached
+                 reads, searches, us_only, fast, passes, paid, live, uncached, cache_place is not null
              from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
                  $8::bigint[], $9::boolean[], $10::boolean[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[])
                  as bill (id, model, input, output, write_5m, write_1h, reads, searches, us_only, fast, passes, paid,
@@ -208,12 +208,12 @@ async fn insert_entries(
     let mut insert = QueryBuilder::new(
         "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
              output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, web_searches, us_only, fast,
-             passes, paid_nanousd, live_nanousd, uncached_nanousd)
+             passes, paid_nanousd, live_nanousd, uncached_nanousd, marked)
          select id, 'answer', tenant, workload, column2, 'batch', ",
     );
     insert.push_bind(now);
     insert.push(", column3, column4, column5, column6, column7, column8, column9, column10, column11, column12,");
-    insert.push(" column13, column14 from (");
+    insert.push(" column13, column14, cache_place is not null from (");
     insert.push_values(&billed, |mut row, each| {
         let (tokens, usage) = (&each.tokens, &each.bill.billed.usage);
         row.push_bind(each.id).push_bind(&each.bill.billed.model);

@@ -14,6 +14,18 @@ use crate::store::{Store, StoreError};
 /// Where to go on in the ledger: right behind this entry.
 pub type EntryPlace = (Timestamp, DeferralId, EntryKind);
 
+/// What somebody spent on a workload.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Spend {
+    /// Who.
+    pub tenant: String,
+    /// On which workload, if it has a name.
+    pub workload: Option<String>,
+    /// How much, as far as it has a price.
+    #[sqlx(rename = "paid_nanousd")]
+    pub paid: NanoUsd,
+}
+
 /// A new price for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repriced {
@@ -36,6 +48,19 @@ impl Store {
             sqlx::query_as(lines).bind(from.start()).bind(until.start()).fetch_all(tx).await?
         });
         Ok(rows.into_iter().map(Line::from).collect())
+    }
+
+    /// What was spent from one time to before another, on deferred calls and on live ones; both are times of full hours.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn spend(&self, from: Timestamp, until: Timestamp) -> Result<Vec<Spend>, StoreError> {
+        Ok(read!(self, tx => {
+            let mut spent: Vec<Spend> =
+                sqlx::query_as(SPENT_DEFERRED).bind(from).bind(until).fetch_all(&mut *tx).await?;
+            spent.extend(sqlx::query_as::<_, Spend>(SPENT_LIVE).bind(from).bind(until).fetch_all(&mut *tx).await?);
+            spent
+        }))
     }
 
     /// Entries written from one time to before another, in their order, behind `after`.
@@ -97,6 +122,15 @@ impl Store {
     }
 }
 
+const SPENT_DEFERRED: &str = "
+    select tenant, workload, cast(coalesce(sum(paid_nanousd), 0) as bigint) as paid_nanousd
+    from entry where settled_at >= $1 and settled_at < $2 group by tenant, workload";
+
+const SPENT_LIVE: &str = "
+    select workload.tenant, workload.name as workload, cast(sum(live_charge.paid_nanousd) as bigint) as paid_nanousd
+    from live_charge join workload on workload.id = live_charge.workload_id
+    where hour >= $1 and hour < $2 group by workload.tenant, workload.name";
+
 /// Lines of the ledger: $1 from when, $2 until before when. What an entry would have cost without caching was not always
 /// kept; then it is taken to have had none.
 macro_rules! lines {
@@ -153,6 +187,7 @@ impl From<LineRow> for Line {
         let sums = Sums {
             calls: row.calls.unsigned_abs(),
             late: row.late.unsigned_abs(),
+            unread: 0,
             unpriced: row.unpriced.unsigned_abs(),
             tokens: row.tokens.into(),
             web_searches: row.web_searches.unsigned_abs(),
@@ -209,7 +244,7 @@ impl From<EntryRow> for Entry {
 }
 
 #[derive(sqlx::FromRow)]
-struct TokensRow {
+pub(super) struct TokensRow {
     input_tokens: i64,
     output_tokens: i64,
     cache_write_5m_tokens: i64,

@@ -5,9 +5,11 @@ use std::collections::{HashMap, HashSet};
 use sqlx::QueryBuilder;
 
 use crate::clock::Timestamp;
+use crate::domain::batch::CacheEffect;
 use crate::domain::deferral::{Answer, ServedBy, State};
 use crate::domain::id::{BatchId, DeferralId};
 use crate::domain::ledger::{Bill, EntryKind};
+use crate::store::caching::count_caching;
 use crate::store::engine::{read, write};
 use crate::store::feed::Complete as _;
 use crate::store::finish::{Final, Finish as _};
@@ -38,8 +40,9 @@ macro_rules! insert_entry {
         sqlx::query(
             "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
                  output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, web_searches, us_only,
-                 fast, passes, paid_nanousd, live_nanousd, uncached_nanousd)
-             select id, $2, tenant, workload, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
+                 fast, passes, paid_nanousd, live_nanousd, uncached_nanousd, marked)
+             select id, $2, tenant, workload, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+                 cache_place is not null
              from deferral where id = $1
              on conflict (deferral_id, kind) do nothing",
         )
@@ -252,6 +255,11 @@ impl Store {
                 if is_late.is_some() {
                     insert_entry!(tx, id, EntryKind::Late, ServedBy::Batch, bill, now);
                 }
+            }
+            let bills = finals.iter().filter(|each| fresh.contains(&each.id)).filter_map(|each| each.bill);
+            let effect = bills.map(CacheEffect::of).fold(CacheEffect::default(), CacheEffect::plus);
+            if effect != CacheEffect::default() {
+                count_caching!(tx, batch, effect);
             }
             send_back!(tx, batch, again, now);
             // Always in the same order, however they came.

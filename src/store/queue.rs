@@ -43,8 +43,8 @@ impl Store {
             .await?;
             for lane in lanes {
                 let (count, bytes, oldest): (i64, i64, Option<Timestamp>) = sqlx::query_as(
-                    "select count(*), coalesce(sum(body_bytes), 0), min(queued_at) from (
-                         select body_bytes, queued_at from deferral
+                    "select count(*), coalesce(sum(bytes), 0), min(queued_at) from (
+                         select body_bytes + mark_bytes as bytes, queued_at from deferral
                          where lane_id = $1 and state = 'queued' and queued_at <= $2
                          order by queued_at, id limit $3) as head",
                 )
@@ -108,6 +108,13 @@ impl Store {
                 "insert into mark (name, at) values ('flush', $1) on conflict (name) do update set at = excluded.at",
             )
             .bind(now)
+            .execute(&mut *tx)
+            .await?;
+            // Who waits for the prompt cache is to go now as well.
+            sqlx::query(
+                "update deferral set queued_at = accepted_at, primed_by = null
+                 where state = 'queued' and primed_by is not null",
+            )
             .execute(tx)
             .await?;
         });

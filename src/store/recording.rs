@@ -31,6 +31,8 @@ pub struct Unrecorded {
     pub workload: Option<String>,
     /// What called.
     pub client: Option<String>,
+    /// The rule that decided, if one did.
+    pub rule: Option<String>,
     /// When it was made durable.
     pub accepted_at: Timestamp,
     /// When it became final.
@@ -136,6 +138,7 @@ impl Store {
             model: row.model,
             workload: row.workload,
             client: row.client,
+            rule: row.rule,
             accepted_at: row.accepted_at,
             completed_at: row.completed_at,
             served_by: row.served_by,
@@ -162,6 +165,7 @@ struct Row {
     model: String,
     workload: Option<String>,
     client: Option<String>,
+    rule: Option<String>,
     accepted_at: Timestamp,
     completed_at: Timestamp,
     served_by: Option<ServedBy>,
@@ -183,7 +187,7 @@ struct Row {
 /// Bodies and answers are looked up for each: as a join, PostgreSQL may rather read all there are.
 const UNRECORDED: &str = "
     select line.position, deferral.id, deferral.tenant, deferral.model, deferral.workload, deferral.client,
-        deferral.accepted_at, deferral.completed_at, deferral.served_by, deferral.caller_left_at,
+        deferral.rule, deferral.accepted_at, deferral.completed_at, deferral.served_by, deferral.caller_left_at,
         (select codec from payload where deferral_id = deferral.id) as codec,
         (select body from payload where deferral_id = deferral.id) as body,
         (select status from outcome where deferral_id = deferral.id) as status,

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use sqlx::{PgConnection, QueryBuilder, SqliteConnection};
 
 use crate::clock::Timestamp;
+use crate::domain::charge::{ChargeKey, ChargeSum};
 use crate::domain::tally::{Recorded, Tally, TallyKey, whole};
 use crate::domain::workload::WorkloadId;
+use crate::store::charges::add_charges;
 use crate::store::engine::write;
 use crate::store::{Store, StoreError};
 
@@ -24,6 +26,8 @@ pub struct Bundle<'a> {
     pub calls: &'a [Recorded],
     /// What these and all others add up to.
     pub hours: &'a BTreeMap<TallyKey, Tally>,
+    /// What live ones of these and all others cost.
+    pub charges: &'a BTreeMap<ChargeKey, ChargeSum>,
     /// When the last call of each workload came.
     pub seen: &'a BTreeMap<WorkloadId, Timestamp>,
     /// Now.
@@ -111,6 +115,7 @@ impl WriteBundle for SqliteConnection {
     async fn write_bundle(&mut self, bundle: Bundle<'_>) -> Result<(), sqlx::Error> {
         insert_records_sqlite(self, bundle.calls).await?;
         add_hours!(self, bundle.hours);
+        add_charges!(self, bundle.charges);
         mark_seen!(self, bundle);
         Ok(())
     }
@@ -120,6 +125,7 @@ impl WriteBundle for PgConnection {
     async fn write_bundle(&mut self, bundle: Bundle<'_>) -> Result<(), sqlx::Error> {
         insert_records_postgres(self, bundle.calls).await?;
         add_hours!(self, bundle.hours);
+        add_charges!(self, bundle.charges);
         mark_seen!(self, bundle);
         Ok(())
     }

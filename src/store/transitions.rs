@@ -44,7 +44,7 @@ impl Store {
                 // A statement of its own: members may have left while this one waited for the row above.
                 let (items, bytes): (i32, i64) = sqlx::query_as(
                     "update batch set item_count = members.items, item_bytes = members.bytes
-                     from (select cast(count(*) as integer) as items, coalesce(sum(body_bytes), 0) as bytes
+                     from (select cast(count(*) as integer) as items, coalesce(sum(body_bytes + mark_bytes), 0) as bytes
                            from deferral where batch_id = $1 and state = 'batched') as members
                      where id = $1
                      returning item_count, item_bytes",
@@ -321,7 +321,7 @@ impl Store {
                     sqlx::query(
                         "insert into batch (id, lane_id, tenant, state, item_count, item_bytes, built_at, due_at, fence)
                          select $2, lane_id, tenant, 'building', members.items, members.bytes, $3, $4, 0
-                         from batch, (select cast(count(*) as integer) as items, sum(body_bytes) as bytes
+                         from batch, (select cast(count(*) as integer) as items, sum(body_bytes + mark_bytes) as bytes
                                       from deferral where batch_id = $2 and state = 'batched') as members
                          where batch.id = $1 and members.items > 0",
                     )

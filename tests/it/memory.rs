@@ -157,10 +157,12 @@ fn deferral(lane: &Lane, text: &str, now: Timestamp) -> NewDeferral {
         group: None,
         callback: None,
         client: None,
+        rule: None,
         idempotency_key: None,
         is_retry: false,
         accepted_at: now,
         deadline: now.plus(Duration::from_hours(24)),
+        caching: None,
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::app::{Answer, Engine, OTHER_KEY, Setup, TestApp, body, on_both_engines};
 use super::program::{offpeak, output, text};
+use super::wire::soon;
 
 on_both_engines! {
     the_report_is_the_sum_of_what_deferrals_cost,
@@ -14,6 +15,7 @@ on_both_engines! {
     what_has_no_price_is_counted_and_not_free,
     the_ledger_is_priced_again_where_prices_have_changed,
     every_form_is_served,
+    live_calls_are_in_the_ledger_and_are_priced_again_with_it,
     the_ledger_agrees_with_the_providers_own_books,
 }
 
@@ -245,4 +247,61 @@ async fn the_ledger_agrees_with_the_providers_own_books(engine: Engine) {
     assert!(told.starts_with("expected the provider's usage or cost export"), "{told}");
     ask(csv(1), "?format=csv").await.refused(400, "invalid_request_error", "invalid-query");
     assert!(ask(csv(1), "?format=html").await.expect(200).text().contains("What differs"));
+}
+
+async fn live_calls_are_in_the_ledger_and_are_priced_again_with_it(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let mut paid = 0;
+    for (prompt, streams) in [("a", false), ("bb", false), ("ccc", true)] {
+        let asked = if streams { body(prompt).replacen('{', r#"{"stream":true,"#, 1) } else { body(prompt) };
+        let answer = app.call(asked).header("x-defer-workload", "chat").send().await.expect(200);
+        let usage = |name: &str| -> i64 {
+            let told = answer.text().rsplit(&format!("\"{name}\":")).next().unwrap().to_owned();
+            told.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+        };
+        // A dollar for a million tokens read, five for those written.
+        paid += usage("input_tokens") * 1_000 + usage("output_tokens") * 5_000;
+    }
+    app.call("{}").send().await.expect(400);
+    app.defer("Hi").await;
+    app.finish().await;
+    let recorded = async {
+        loop {
+            app.settle().await;
+            let report = savings(&app, "").await;
+            if report["total"]["calls"] == 4 {
+                return report;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let report = soon(recorded).await;
+    let ways = report["ways"].as_array().unwrap();
+    let live = &ways.iter().find(|row| row["name"] == "live").unwrap()["figures"];
+    assert_eq!((&live["calls"], &live["unpriced"], &live["unread"]), (&json!(3), &json!(0), &json!(0)));
+    assert_eq!((nanos(&live["paid"]), nanos(&live["baseline"]), nanos(&live["saved"])), (paid, paid, 0));
+    // The sums of both ledgers, to the nano-dollar.
+    let stored = app
+        .storage()
+        .count(
+            "select cast((select sum(paid_nanousd) from entry) + (select sum(paid_nanousd) from live_charge) as bigint)",
+        )
+        .await;
+    assert_eq!(nanos(&report["total"]["paid"]), stored);
+    let workloads = report["workloads"].as_array().unwrap();
+    assert_eq!(workloads.iter().find(|row| row["name"] == "chat").unwrap()["figures"]["calls"], 3);
+
+    let prices = app.storage().folder().join("prices.toml");
+    std::fs::write(&prices, "[[discount]]\nmodel = [\"*\"]\npercent_off = 50\n").unwrap();
+    app.reload(&[("prices.file", prices.to_str().unwrap())], "");
+    let ask = async |query: &str| -> Value {
+        let path = format!("/api/savings/recompute{query}");
+        app.operator(Method::POST, &path).send().await.expect(200).json()
+    };
+    let told = ask("?dry_run=1").await;
+    assert_eq!((&told["entries"], &told["changed"]), (&json!(4), &json!(4)));
+    assert_eq!(ask("").await["changed"], 4);
+    assert_eq!(ask("").await["changed"], 0);
+    let after = savings(&app, "").await;
+    assert!((nanos(&after["total"]["paid"]) * 2 - stored).abs() <= 8, "{after}");
 }

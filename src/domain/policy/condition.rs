@@ -12,6 +12,7 @@ use super::check::Check;
 use super::constant;
 use super::known::{Facts, Known, Wanted};
 use super::pattern::{self, Pattern};
+use super::quick::Part;
 use super::variable::Variable;
 use crate::clock::Timestamp;
 use crate::domain::glance::BodyFacts;
@@ -31,6 +32,7 @@ struct Compiled {
     expr: IdedExpr,
     reads: BTreeSet<Variable>,
     patterns: BTreeMap<String, Pattern>,
+    plain: Part<Variable>,
 }
 
 /// Something wrong with a condition.
@@ -83,7 +85,9 @@ impl Condition {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let condition = Self(Arc::new(Compiled { text: text.to_owned(), expr, reads, patterns }));
+        let variable = |name: &str| reads.iter().find(|variable| variable.key() == name).cloned();
+        let plain = Part::of(&expr, &variable, &|key| patterns.get(key).cloned());
+        let condition = Self(Arc::new(Compiled { text: text.to_owned(), expr, reads, patterns, plain }));
         let mistakes = condition.tried(&source);
         if mistakes.is_empty() { Ok(condition) } else { Err(mistakes) }
     }
@@ -100,6 +104,11 @@ impl Condition {
 
     pub(super) fn patterns(&self) -> &BTreeMap<String, Pattern> {
         &self.0.patterns
+    }
+
+    /// The part of it that needs no interpreter.
+    pub(super) fn plain(&self) -> &Part<Variable> {
+        &self.0.plain
     }
 
     /// Whether it holds.
@@ -279,6 +288,6 @@ impl Default for Condition {
     fn default() -> Self {
         let (reads, patterns) = (BTreeSet::new(), BTreeMap::new());
         let expr = IdedExpr { id: 0, expr: Expr::Literal(cel::common::ast::LiteralValue::Boolean(false.into())) };
-        Self(Arc::new(Compiled { text: "false".to_owned(), expr, reads, patterns }))
+        Self(Arc::new(Compiled { text: "false".to_owned(), expr, reads, patterns, plain: Part::Nothing }))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cel::common::types::{CelBool, CelInt, CelString, CelTimestamp};
@@ -56,77 +57,100 @@ impl<'a> Facts<'a> {
 
     /// What a variable reads as; `None` while that is not known.
     pub fn shown(&self, variable: &Variable) -> Option<String> {
-        let body = self.body;
-        match variable {
-            Variable::Model => body.model().map(|text| format!("{text:?}")),
-            Variable::SystemPrefix => body.system_prefix().map(|text| format!("{text:?}")),
-            Variable::Stream => body.stream().map(|flag| flag.to_string()),
-            Variable::MaxTokens => body.max_tokens().map(|count| count.to_string()),
-            Variable::Bytes => body.bytes().map(|count| count.to_string()),
-            Variable::Messages => body.messages().map(|count| count.to_string()),
-            Variable::Tools => body.tools().map(|count| count.to_string()),
-            Variable::Header(name) => Some(format!("{:?}", self.header(name))),
-            Variable::Headers => Some(format!("{:?}", self.header_names().collect::<Vec<_>>())),
-            Variable::Path => Some(format!("{:?}", self.path)),
-            Variable::Tenant => Some(format!("{:?}", self.tenant)),
-            Variable::Workload => Some(format!("{:?}", self.workload)),
-            Variable::Now => Some(self.now.to_string()),
-        }
+        Some(match self.plain(variable)? {
+            Plain::Text(text) => format!("{text:?}"),
+            Plain::Number(number) => number.to_string(),
+            Plain::Flag(flag) => flag.to_string(),
+            Plain::Other if *variable == Variable::Headers => format!("{:?}", self.header_names().collect::<Vec<_>>()),
+            Plain::Other => self.now.to_string(),
+        })
     }
 }
 
 /// A variable that a policy asks for, by the name under which compiled conditions ask for it.
 pub(super) type Wanted = (String, Variable);
 
-/// The same as values, just those that a policy asks for, so that no condition makes them anew.
+/// What a variable is, where it is something plain.
+#[derive(Clone, Debug)]
+pub(super) enum Plain<'a> {
+    Text(Cow<'a, str>),
+    Number(i64),
+    Flag(bool),
+    /// Something that only the interpreter knows how to ask.
+    Other,
+}
+
+/// The same, just what a policy asks for, so that no condition finds it out anew.
 pub(super) struct Known<'a> {
+    facts: Facts<'a>,
     /// Sorted by name.
     wanted: &'a [Wanted],
-    values: Vec<Option<Box<dyn Val + 'a>>>,
+    plain: Vec<Option<Plain<'a>>>,
     patterns: &'a BTreeMap<String, Pattern>,
+    /// As the interpreter has them, once it asks.
+    values: OnceLock<Vec<Option<Box<dyn Val + 'a>>>>,
     /// Whether something was asked for that is not known yet.
     missed: AtomicBool,
 }
 
 impl<'a> Known<'a> {
     pub(super) fn of(facts: &Facts<'a>, wanted: &'a [Wanted], patterns: &'a BTreeMap<String, Pattern>) -> Self {
-        let values = wanted.iter().map(|(_, variable)| value(facts, variable)).collect();
-        Self { wanted, values, patterns, missed: AtomicBool::new(false) }
+        let plain = wanted.iter().map(|(_, variable)| facts.plain(variable)).collect();
+        let (values, missed) = (OnceLock::new(), AtomicBool::new(false));
+        Self { facts: *facts, wanted, plain, patterns, values, missed }
+    }
+
+    /// What each wanted variable is, in their order; none where that is not known yet.
+    pub(super) fn plain(&self) -> &[Option<Plain<'a>>] {
+        &self.plain
     }
 
     /// Whether something was missed since this was asked last.
     pub(super) fn take_missed(&self) -> bool {
         self.missed.swap(false, Ordering::Relaxed)
     }
+
+    fn values(&self) -> &[Option<Box<dyn Val + 'a>>] {
+        self.values.get_or_init(|| {
+            let each = self.plain.iter().zip(self.wanted);
+            each.map(|(plain, (_, variable))| Some(self.value(plain.as_ref()?, variable))).collect()
+        })
+    }
+
+    fn value(&self, plain: &Plain<'a>, variable: &Variable) -> Box<dyn Val + 'a> {
+        match plain {
+            Plain::Text(text) => Box::new(CelString::from(text.clone())),
+            Plain::Number(number) => Box::new(CelInt::from(*number)),
+            Plain::Flag(flag) => Box::new(CelBool::from(*flag)),
+            Plain::Other if *variable == Variable::Headers => Box::new(AllHeaders::of(&self.facts)),
+            // Beyond what a date can say, it is the beginning of time.
+            Plain::Other => {
+                let now = DateTime::from_timestamp_millis(self.facts.now.as_millis()).unwrap_or_default();
+                Box::new(CelTimestamp::from(now.fixed_offset()))
+            }
+        }
+    }
 }
 
-fn value<'a>(facts: &Facts<'a>, variable: &Variable) -> Option<Box<dyn Val + 'a>> {
-    fn text<'a>(text: impl Into<Cow<'a, str>>) -> Option<Box<dyn Val + 'a>> {
-        Some(Box::new(CelString::from(text.into())))
-    }
-    fn count<'a>(count: Option<i64>) -> Option<Box<dyn Val + 'a>> {
-        count.map(|count| Box::new(CelInt::from(count)) as Box<dyn Val + 'a>)
-    }
-    let body = facts.body;
-    match variable {
-        Variable::Model => body.model().and_then(text),
-        Variable::SystemPrefix => body.system_prefix().and_then(text),
-        Variable::Stream => body.stream().map(|flag| Box::new(CelBool::from(flag)) as Box<dyn Val + 'a>),
-        Variable::MaxTokens => count(body.max_tokens()),
-        Variable::Bytes => count(body.bytes()),
-        Variable::Messages => count(body.messages()),
-        Variable::Tools => count(body.tools()),
-        Variable::Header(name) if facts.is_record && name != "user-agent" => None,
-        Variable::Headers if facts.is_record => None,
-        Variable::Header(name) => text(facts.header(name)),
-        Variable::Headers => Some(Box::new(AllHeaders::of(facts))),
-        Variable::Path => text(facts.path),
-        Variable::Tenant => text(facts.tenant),
-        Variable::Workload => text(facts.workload),
-        // Beyond what a date can say, it is the beginning of time.
-        Variable::Now => {
-            let now = DateTime::from_timestamp_millis(facts.now.as_millis()).unwrap_or_default();
-            Some(Box::new(CelTimestamp::from(now.fixed_offset())))
+impl<'a> Facts<'a> {
+    /// What a variable is; none while that is not known.
+    fn plain(&self, variable: &Variable) -> Option<Plain<'a>> {
+        let text = |text: &'a str| Plain::Text(Cow::Borrowed(text));
+        match variable {
+            Variable::Model => self.body.model().map(text),
+            Variable::SystemPrefix => self.body.system_prefix().map(text),
+            Variable::Stream => self.body.stream().map(Plain::Flag),
+            Variable::MaxTokens => self.body.max_tokens().map(Plain::Number),
+            Variable::Bytes => self.body.bytes().map(Plain::Number),
+            Variable::Messages => self.body.messages().map(Plain::Number),
+            Variable::Tools => self.body.tools().map(Plain::Number),
+            Variable::Header(name) if self.is_record && name != "user-agent" => None,
+            Variable::Headers if self.is_record => None,
+            Variable::Header(name) => Some(Plain::Text(self.header(name))),
+            Variable::Path => Some(text(self.path)),
+            Variable::Tenant => Some(text(self.tenant)),
+            Variable::Workload => Some(text(self.workload)),
+            Variable::Headers | Variable::Now => Some(Plain::Other),
         }
     }
 }
@@ -134,7 +158,7 @@ fn value<'a>(facts: &Facts<'a>, variable: &Variable) -> Option<Box<dyn Val + 'a>
 impl VariableResolver for Known<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         if let Ok(index) = self.wanted.binary_search_by(|(key, _)| key.as_str().cmp(variable)) {
-            let value = self.values.get(index).and_then(Option::as_deref);
+            let value = self.values().get(index).and_then(Option::as_deref);
             if value.is_none() {
                 self.missed.store(true, Ordering::Relaxed);
             }

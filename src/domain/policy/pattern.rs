@@ -32,12 +32,16 @@ pub(super) fn declare(env: &mut Env) -> Result<(), DeclarationError> {
 fn matches<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let [text, pattern] = arguments.as_slice() else { return Err(ExecutionError::MissingArgumentOrTarget) };
     match (text.downcast_ref::<CelString<'_>>(), pattern.downcast_ref::<Pattern>()) {
-        (Some(text), Some(Pattern(pattern))) => Ok(CowVal::owned(CelBool::from(pattern.is_match(text.inner())))),
+        (Some(text), Some(pattern)) => Ok(CowVal::owned(CelBool::from(pattern.is_match(text.inner())))),
         _ => Err(ExecutionError::no_such_overload(FUNCTION, vec![BOOL_TYPE.name().to_owned()])),
     }
 }
 
 impl Pattern {
+    pub(super) fn is_match(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+
     /// Makes it ready, or says what is wrong with it.
     pub(super) fn compile(text: &str) -> Result<Self, String> {
         RegexBuilder::new(text).size_limit(PATTERN_MAX_BYTES).build().map(Self).map_err(|error| {

@@ -1,6 +1,7 @@
 //! Tests of policies: what conditions may say, what they see, and who decides.
 
 use http::HeaderMap;
+use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Timestamp;
@@ -376,4 +377,85 @@ fn a_policy_knows_what_its_rules_ask_for() {
     }
     let reads: Vec<String> = policy.rules()[0].when.reads().iter().map(ToString::to_string).collect();
     assert_eq!(reads, ["request.model", "headers[\"x-a\"]"]);
+}
+
+#[test]
+fn what_people_write_needs_no_interpreter() {
+    for (when, is_whole) in [
+        ("request.model.startsWith('claude-haiku') && headers['user-agent'].contains('airflow')", true),
+        ("tenant == 'a' || !(workload in ['a', 'b']) && request.stream", true),
+        ("5 == request.messages || request.tools != 1 && request.max_tokens <= 64 && request.bytes >= 1", true),
+        ("path.endsWith('s') && request.system_prefix.matches('^You')", true),
+        ("now.getHours() < 6 && headers['user-agent'] == 'cron'", false),
+        ("tenant == 'a' && request.model.size() > 3", false),
+    ] {
+        let policy = policy(&[when]);
+        let found = match &policy.plain[0] {
+            Part::Whole(_) => Some(true),
+            Part::Needed(_) => Some(false),
+            Part::Nothing => None,
+        };
+        assert_eq!(found, Some(is_whole), "{when}");
+    }
+    for when in ["now.getHours() < 6", "'x-team' in headers || tenant == 'a'", "path == tenant", "true"] {
+        assert!(matches!(policy(&[when]).plain[0], Part::Nothing), "{when}");
+    }
+}
+
+/// Conditions of every plain kind, and some that are not.
+fn any_condition() -> impl Strategy<Value = String> {
+    let text = prop::sample::select(vec![
+        "request.model",
+        "request.system_prefix",
+        "headers['user-agent']",
+        "headers['x-none']",
+        "path",
+        "tenant",
+        "workload",
+    ]);
+    let number = prop::sample::select(vec!["request.messages", "request.tools", "request.max_tokens", "request.bytes"]);
+    let word =
+        prop::sample::select(vec!["", "a", "claude", "claude-haiku-4-5", "airflow/2.9", "digests", "4-5", "/v1"]);
+    let is_like = prop::sample::select(vec!["startsWith", "endsWith", "contains", "matches"]);
+    let order = prop::sample::select(vec!["==", "!=", "<", "<=", ">", ">="]);
+    let equal = prop::sample::select(vec!["==", "!="]);
+    let leaf = prop_oneof![
+        (text.clone(), is_like, word.clone()).prop_map(|(text, is_like, word)| format!("{text}.{is_like}('{word}')")),
+        (text.clone(), equal.clone(), word.clone()).prop_map(|(text, is, word)| format!("{text} {is} '{word}'")),
+        (word.clone(), equal, text.clone()).prop_map(|(word, is, text)| format!("'{word}' {is} {text}")),
+        (text, word).prop_map(|(text, word)| format!("{text} in ['x', '{word}']")),
+        (number, order, 0..70_i64).prop_map(|(number, is, other)| format!("{number} {is} {other}")),
+        Just("request.stream".to_owned()),
+        Just("now.getHours() == 5".to_owned()),
+        Just("int(headers['user-agent']) > 3".to_owned()),
+        Just("request.model.size() > 3".to_owned()),
+    ];
+    leaf.prop_recursive(4, 16, 3, |inner| {
+        let joined = |sign: &'static str| {
+            prop::collection::vec(inner.clone(), 2..4).prop_map(move |parts| format!("({})", parts.join(sign)))
+        };
+        prop_oneof![joined(" && "), joined(" || "), inner.clone().prop_map(|part| format!("!({part})"))]
+    })
+}
+
+proptest! {
+    #[test]
+    fn quick_answers_are_those_of_the_interpreter(when in any_condition(), bodies in 0..3_usize) {
+        let policy = policy(&[&when]);
+        let bodies = [BODY, r#"{"model":"claude-haiku-4-5","messages":[1]"#, ""].get(bodies).copied().unwrap_or_default();
+        let mut glance = Glance::default();
+        glance.read(bodies.as_bytes());
+        let headers = usual_headers();
+        let facts = facts(&headers, glance.facts());
+        let known = Known::of(&facts, &policy.wanted, &policy.patterns);
+        let slowly = policy.rules()[0].when.holds(&condition::context(&known), &known);
+        let mut course = Course::default();
+        let standing = policy.go_on(&mut course, &facts);
+        let quickly = match (standing, course.said.pop()) {
+            (Standing::WantsBody, _) => Err(Unanswered::Unknown),
+            (_, Some(Said::Fails(why))) => Err(Unanswered::Failed(why)),
+            (_, said) => Ok(said == Some(Said::Matches)),
+        };
+        prop_assert_eq!(quickly, slowly, "{}", when);
+    }
 }

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::{Held, Inventory, Office, Writing};
 use crate::crash;
+use crate::domain::charge::charges;
 use crate::domain::tally::{Recorded, last_seen, tally};
 use crate::domain::workload::WorkloadId;
 use crate::inventory::placing::{Pending, Places, Placing};
@@ -74,17 +75,9 @@ impl Inventory {
 
     async fn write_held(&self, writing: &mut Writing) -> Result<(), StoreError> {
         let Some(held) = &mut writing.held else { return Ok(()) };
-        let (hours, seen) = (tally(&held.calls), last_seen(&held.calls));
-        let written = self
-            .0
-            .store
-            .record(Bundle {
-                calls: &held.calls[..held.kept],
-                hours: &hours,
-                seen: &seen,
-                now: self.0.reader.clock.now(),
-            })
-            .await;
+        let (hours, seen, charges) = (tally(&held.calls), last_seen(&held.calls), charges(&held.calls));
+        let (calls, now) = (&held.calls[..held.kept], self.0.reader.clock.now());
+        let written = self.0.store.record(Bundle { calls, hours: &hours, seen: &seen, charges: &charges, now }).await;
         match written {
             Ok(()) => self.0.metrics.records_written(held.calls.len()),
             Err(error) => {

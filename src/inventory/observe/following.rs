@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::{Inventory, Office};
+use crate::domain::charge::charges;
 use crate::domain::deferral::ServedBy;
 use crate::domain::record::{CallRecord, Way};
 use crate::domain::tally::{Recorded, last_seen, tally};
@@ -29,8 +30,9 @@ impl Inventory {
         let pending = self.read_deferrals(&found).await;
         let mut writing = self.0.writing.lock().await;
         let calls = self.placed(&mut writing.places, &pending).await?;
-        let (hours, seen, now) = (tally(&calls), last_seen(&calls), self.0.reader.clock.now());
-        let bundle = Bundle { calls: &calls, hours: &hours, seen: &seen, now };
+        let (hours, seen, charges) = (tally(&calls), last_seen(&calls), charges(&calls));
+        let now = self.0.reader.clock.now();
+        let bundle = Bundle { calls: &calls, hours: &hours, seen: &seen, charges: &charges, now };
         if self.0.store.record_deferrals(from, to, bundle).await? {
             self.0.metrics.records_written(calls.len());
         }
@@ -69,6 +71,7 @@ impl Inventory {
                 Some(ServedBy::Live) => Way::Rescued,
                 None => Way::None,
             },
+            rule: deferral.rule.clone(),
             tokens: deferral.tokens,
             cost: deferral.cost,
             status: deferral.answer.status,
@@ -86,7 +89,7 @@ impl Inventory {
         let belongs = reader.belongs(deferral.workload.clone(), shape.as_ref(), &by);
         let id = WorkloadId::of(*deferral.id.0.as_bytes()).0 ^ low(deferral.id.0.as_u128());
         let is_unread = shape.is_none();
-        Pending { recorded: Recorded { record, id, workload: WorkloadId(0), is_unread }, belongs }
+        Pending { recorded: Recorded { record, id, workload: WorkloadId(0), is_unread, charges: Vec::new() }, belongs }
     }
 }
 

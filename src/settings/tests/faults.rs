@@ -180,3 +180,20 @@ fn a_price_file_is_read_and_its_faults_are_told_at_their_places() {
     assert!(gone.len() == 1 && gone[0].contains("prices.file: ") && gone[0].contains("check the path"), "{gone:?}");
     assert_eq!(load("", &[]).unwrap().settings.prices.table, PriceTable::built_in().unwrap());
 }
+
+#[test]
+fn a_budget_is_checked_key_by_key() {
+    let file = "[[budget]]\nname = \"b\"\nper = \"week\"\nlimit = 5\naction = \"stop\"\ntenant = \"a b\"\n\
+        [[budget]]\nname = \"b\"\nper = \"day\"\nlimit = \"0\"\naction = \"warn\"\n";
+    assert_eq!(
+        faults_of(file, &[]),
+        [
+            "FILE:3:7: budget[0].per: expected one of \"day\", \"month\"; found \"week\"",
+            "FILE:4:9: budget[0].limit: expected dollars in a text, such as \"100.00\"; found 5",
+            "FILE:5:10: budget[0].action: expected one of \"warn\", \"defer\", \"refuse\"; found \"stop\"",
+            "FILE:6:10: budget[0].tenant: expected a name of 1 to 64 of A-Z a-z 0-9 . _ -; found \"a b\"",
+            "FILE:8:8: budget[1].name: another [[budget]] is named \"b\"; names are unique",
+            "FILE:10:9: budget[1].limit: expected dollars in a text, such as \"100.00\"; found \"0\"",
+        ]
+    );
+}

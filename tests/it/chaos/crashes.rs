@@ -13,7 +13,7 @@ use offpeak::simulator::{Effect, Endpoint, Fault};
 
 use super::replica::Replica;
 use super::stage::{Stage, until};
-use crate::it::app::{Call, Engine, on_both_engines};
+use crate::it::app::{Call, Engine, body, on_both_engines};
 use crate::it::floor_plan::rust_files;
 
 on_both_engines! { a_crash_anywhere_loses_nothing_and_repeats_nothing }
@@ -55,6 +55,8 @@ enum Story {
     Replayed,
     /// It is deleted after its time.
     Forgotten,
+    /// A call goes ahead to warm the cache, and the others follow.
+    Primed,
     /// It belongs to a group, which is closed before its first member.
     Grouped,
 }
@@ -62,10 +64,12 @@ enum Story {
 use Story::*;
 
 /// Every crash point, and the story that passes it.
-const CRASHES: [(&str, Story); 41] = [
+const CRASHES: [(&str, Story); 43] = [
     ("admit.commit", Plain),
     ("admit.ticket", Plain),
     ("build.wake", Plain),
+    ("prime.begun", Primed),
+    ("prime.over", Primed),
     ("submit.create", Plain),
     ("submit.last_bytes", Plain),
     ("submit.answered", Plain),
@@ -107,6 +111,16 @@ const CRASHES: [(&str, Story); 41] = [
     ("ingest.chunk:2", TooLarge),
 ];
 
+/// A rule that lets prompts be marked.
+const CACHED: &str =
+    "[[rule]]\nname = \"r\"\nwhen = 'true'\naction = \"defer\"\nreply = \"ticket\"\ncache = \"auto\"\n";
+
+/// Calls whose prompts begin with the same long text.
+fn alike(number: usize) -> String {
+    let system = "Be brief. ".repeat(3_000);
+    body(&format!("call {number}")).replacen('{', &format!(r#"{{"system":"{system}","#), 1)
+}
+
 #[test]
 fn every_crash_point_in_the_source_is_died_at() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -125,7 +139,10 @@ async fn a_crash_anywhere_loses_nothing_and_repeats_nothing(engine: Engine) {
     // The stages stay until all is over: this thread waits while a database is dropped, and so would the others.
     let told: Vec<(Stage, Vec<String>)> = stream::iter(CRASHES)
         .map(|(point, story)| async move {
-            let stage = Stage::set(engine, &story.settings()).await;
+            let mut stage = Stage::set(engine, &story.settings()).await;
+            if story == Primed {
+                stage.configure(CACHED);
+            }
             // One that goes wrong must not hide the others.
             let faults = AssertUnwindSafe(tell(&stage, point, story)).catch_unwind().await;
             let faults = faults.unwrap_or_else(|_| vec!["it panicked".to_owned()]);
@@ -190,7 +207,9 @@ impl Story {
         let mut settings = vec![("defer.min_deadline", "0"), ("batch.max_requests", "3")];
         // A lane is due when it is full: all calls of a story share one batch.
         let lead = if matches!(self, Rescued | RescuedLater) { "1h" } else { "0" };
-        settings.extend([("batch.linger", "1h"), ("defer.rescue_lead", lead)]);
+        // Those who follow a call that went ahead do not fill a batch.
+        let linger = if self == Primed { "3s" } else { "1h" };
+        settings.extend([("batch.linger", linger), ("defer.rescue_lead", lead)]);
         if self == Grouped {
             settings.push(("webhooks.allow_hosts", "127.0.0.1"));
         }
@@ -203,7 +222,7 @@ impl Story {
     fn faults(self) -> Vec<Fault> {
         let create = |effect| Fault::at(Endpoint::BatchCreate, effect).times(1);
         match self {
-            Plain | Rescued | Canceled | Replayed | Forgotten | Grouped => vec![],
+            Plain | Rescued | Canceled | Replayed | Forgotten | Grouped | Primed => vec![],
             LostAnswer => vec![create(Effect::CutAfter)],
             NothingMade | FalseMatch => vec![create(Effect::CutBefore)],
             Promoted => vec![create(Effect::Hang { worked: false })],
@@ -233,6 +252,7 @@ impl Story {
         }
         let tickets = match self {
             Grouped => stage.tagged(0..CALLS, &[("x-defer", "batch"), ("x-defer-group", "nightly")]).await,
+            Primed => stage.asked((0..CALLS).map(alike), &[]).await,
             Rescued | RescuedLater => stage.tickets(0..1, "30m").await,
             Canceled => stage.tickets(0..2, "batch").await,
             _ => stage.tickets(0..CALLS, "batch").await,

@@ -89,6 +89,13 @@ impl Stage {
     }
 
     /// Starts a replica that dies at this point; perhaps before it serves.
+    /// Every replica from now on reads this file of settings too.
+    pub(super) fn configure(&mut self, file: &str) {
+        let path = self.storage.folder().join("offpeak.toml");
+        std::fs::write(&path, file).unwrap();
+        self.environment.insert("OFFPEAK_CONFIG".to_owned(), path.display().to_string());
+    }
+
     pub(super) async fn start_armed(&self, point: &str) -> Replica {
         let mut environment = self.environment.clone();
         environment.insert("OFFPEAK_CRASH_AT".to_owned(), point.to_owned());
@@ -114,8 +121,12 @@ impl Stage {
 
     /// The same, with these tags.
     pub(super) async fn tagged(&self, calls: std::ops::Range<usize>, tags: &[(&str, &str)]) -> Vec<String> {
-        join_all(calls.map(|number| async move {
-            let prompt = body(&format!("call {number}"));
+        self.asked(calls.map(|number| body(&format!("call {number}"))), tags).await
+    }
+
+    /// The same, with these bodies.
+    pub(super) async fn asked(&self, bodies: impl Iterator<Item = String>, tags: &[(&str, &str)]) -> Vec<String> {
+        join_all(bodies.map(|prompt| async move {
             let mut tries = 0;
             let ticket = self
                 .insist(|call| {

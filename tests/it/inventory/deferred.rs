@@ -12,6 +12,7 @@ on_both_engines! {
     what_a_batch_serves_is_recorded_once,
     what_is_rescued_or_comes_to_nothing_is_recorded,
     a_call_is_of_the_same_workload_whichever_way_it_goes,
+    the_rule_that_chose_a_call_is_recorded,
 }
 
 async fn what_a_batch_serves_is_recorded_once(engine: Engine) {
@@ -63,4 +64,14 @@ async fn a_call_is_of_the_same_workload_whichever_way_it_goes(engine: Engine) {
     assert_eq!([records[0].way, records[1].way], [Way::Live, Way::Batch]);
     assert_eq!(records[0].workload, records[1].workload);
     assert_eq!(records[0].system_hash, records[1].system_hash);
+}
+
+async fn the_rule_that_chose_a_call_is_recorded(engine: Engine) {
+    let rule = "[[rule]]\nname = \"nightly\"\nwhen = 'workload == \"reports\"'\naction = \"defer\"\nreply = \"ticket\"";
+    let app = Setup::on(engine).file(rule).start().await;
+    app.call(body("Hi")).header("x-defer-workload", "reports").send().await.id();
+    app.finish().await;
+    let record = record(&app).await;
+    assert_eq!((record.way, record.rule.as_deref()), (Way::Batch, Some("nightly")));
+    assert_eq!(record.workload, "reports");
 }

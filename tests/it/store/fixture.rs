@@ -290,10 +290,12 @@ pub(super) fn call(number: u128) -> NewDeferral {
         group: None,
         callback: None,
         client: None,
+        rule: None,
         idempotency_key: None,
         is_retry: false,
         accepted_at,
         deadline: accepted_at.plus(Duration::from_secs(24 * 60 * 60)),
+        caching: None,
     }
 }
 

@@ -1,17 +1,21 @@
 //! The ledger: its lines are its entries added up, and an entry can be priced again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use offpeak::clock::Day;
 use offpeak::domain::batch::BatchState;
+use offpeak::domain::charge::{ChargeKey, ChargeSum, Terms};
 use offpeak::domain::ledger::{EntryKind, Line, Sums};
 use offpeak::domain::money::NanoUsd;
 use offpeak::domain::price::{Price, Tier};
-use offpeak::domain::record::Way;
+use offpeak::domain::record::{CallRecord, Way};
+use offpeak::domain::tally::Recorded;
 use offpeak::domain::usage::{Billed, Tokens};
-use offpeak::store::{Repriced, Verdict};
+use offpeak::domain::workload::WorkloadId;
+use offpeak::store::{Bundle, Repriced, Verdict};
 
-use super::fixture::{Fixture, NOW, id, succeeded};
+use super::fixture::{Fixture, NOW, Raw, id, succeeded};
 
 on_both_engines! {
     lines_are_the_entries_added_up_by_day,
@@ -19,6 +23,7 @@ on_both_engines! {
     an_entry_keeps_all_that_pricing_it_again_needs,
     entries_come_in_portions_and_in_their_order,
     a_new_price_is_in_the_next_line,
+    charges_are_added_up_by_the_hour_and_read_by_the_day,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -131,4 +136,70 @@ async fn a_new_price_is_in_the_next_line(db: Fixture) {
     // An entry from before it was kept is taken to have had no caching.
     db.raw.run("update entry set uncached_nanousd = null").await;
     assert_eq!(lines(&db).await[0].sums.uncached, NanoUsd(14));
+}
+
+/// Charges of some hours, added up as they are written.
+async fn write_charges(db: &Fixture, sums: &[(ChargeKey, ChargeSum)]) {
+    let charges: BTreeMap<ChargeKey, ChargeSum> = sums.iter().cloned().collect();
+    let record = CallRecord { at: NOW, ..CallRecord::default() };
+    let id = i64::from(rand::random::<u32>());
+    let call = Recorded { record, id, workload: WorkloadId(1), is_unread: false, charges: Vec::new() };
+    db.store
+        .record(Bundle { calls: &[call], hours: &BTreeMap::new(), seen: &BTreeMap::new(), charges: &charges, now: NOW })
+        .await
+        .unwrap();
+}
+
+fn charge(hours: u64, model: &str, calls: u64) -> (ChargeKey, ChargeSum) {
+    let hour = Day::of(NOW).start().plus(Duration::from_secs(3_600 * hours));
+    let terms = Terms { model: model.to_owned(), ..Terms::default() };
+    let tokens = Tokens { input: 10 * calls, output: calls, ..Tokens::default() };
+    let (paid, uncached) = (NanoUsd(7 * calls.cast_signed()), NanoUsd(9 * calls.cast_signed()));
+    (
+        ChargeKey { hour, workload: WorkloadId(1), terms },
+        ChargeSum { calls, tokens, paid, uncached, ..Default::default() },
+    )
+}
+
+async fn charges_are_added_up_by_the_hour_and_read_by_the_day(db: Fixture) {
+    db.raw.run(&workload(&db)).await;
+    write_charges(&db, &[charge(1, "m", 2), charge(2, "m", 3), charge(2, "n", 1), charge(25, "m", 5)]).await;
+    write_charges(&db, &[charge(2, "m", 4)]).await;
+    let today = Day::of(NOW);
+    let lines = db.store.charge_lines(today, today.plus(1)).await.unwrap();
+    let found: Vec<_> = lines.iter().map(|line| (line.model.as_str(), line.sums.calls, line.sums.paid.0)).collect();
+    assert_eq!(found, [("m", 9, 63), ("n", 1, 7)]);
+    assert_eq!((lines[0].workload.as_deref(), lines[0].tenant.as_str(), lines[0].way), (Some("chat"), "t", Way::Live));
+    assert_eq!((lines[0].sums.uncached, lines[0].sums.tokens.input), (NanoUsd(81), 90));
+    assert_eq!(db.store.charge_lines(today.plus(1), today.plus(2)).await.unwrap()[0].sums.calls, 5);
+
+    // One after the other, in their order, and each can be priced again unless it has changed meanwhile.
+    let (start, end) = (today.start(), today.plus(9).start());
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let some = db.store.charges(start, end, after.as_ref(), 1).await.unwrap();
+        let Some((key, sum)) = some.into_iter().next() else { break };
+        after = Some(key.clone());
+        seen.push((key, sum));
+    }
+    let order: Vec<_> = seen.iter().map(|(key, sum)| (key.terms.model.as_str(), sum.calls)).collect();
+    assert_eq!(order, [("m", 2), ("m", 7), ("n", 1), ("m", 5)]);
+    let price = Some((NanoUsd(100), NanoUsd(200)));
+    let (key, sum) = seen[1].clone();
+    assert_eq!(db.store.reprice_charges(&[(key.clone(), sum, price)]).await.unwrap(), 1);
+    assert_eq!(db.store.reprice_charges(&[(key, sum, price)]).await.unwrap(), 0);
+    assert_eq!(db.store.charge_lines(today, today.plus(1)).await.unwrap()[0].sums.paid, NanoUsd(14 + 100));
+}
+
+/// A workload for charges to be of.
+fn workload(db: &Fixture) -> String {
+    let now = match db.raw {
+        Raw::Sqlite(_) => "0",
+        Raw::Postgres(_) => "to_timestamp(0)",
+    };
+    format!(
+        "insert into workload (id, tenant, name, kind, family, client, first_seen_at, last_seen_at,
+             changed_at)
+         values (1, 't', 'chat', 'named', '', '', {now}, {now}, {now})"
+    )
 }

@@ -61,7 +61,12 @@ const HISTORY_SQLITE: &str = "
     select randomblob(16), 'big', randomblob(16), 'rescuing', 'm', randomblob(32), 2000, 1700000000000,
         1900000000000, 1700000000000, 1, 1900000000000, 'waiting' || n from number;
     insert into deferral_group (tenant, name, state, members, opened_at, closed_at)
-    select tenant, group_name, 'closed', 1, accepted_at, accepted_at from deferral where group_name is not null";
+    select tenant, group_name, 'closed', 1, accepted_at, accepted_at from deferral where group_name is not null;
+    insert into live_charge (hour, workload_id, model, pass_model, us_only, fast, prompt_above, calls, unread, unpriced,
+        input_tokens, output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, web_searches,
+        paid_nanousd, uncached_nanousd)
+    with recursive number (n) as (select 1 union all select n + 1 from number where n < 5000)
+    select 1600000000000 + n * 3600000, n % 7, 'm', '', 0, 0, 0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1 from number";
 
 const HISTORY_POSTGRES: &str = "
     insert into deferral (id, tenant, state, model, body_hash, body_bytes, accepted_at, deadline_at, queued_at,
@@ -95,10 +100,15 @@ const HISTORY_POSTGRES: &str = "
         'waiting' || n from generate_series(1, 10000) as n;
     insert into deferral_group (tenant, name, state, members, opened_at, closed_at)
     select tenant, group_name, 'closed', 1, accepted_at, accepted_at from deferral where group_name is not null;
+    insert into live_charge (hour, workload_id, model, pass_model, us_only, fast, prompt_above, calls, unread, unpriced,
+        input_tokens, output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, web_searches,
+        paid_nanousd, uncached_nanousd)
+    select to_timestamp(1600000000 + n * 3600), n % 7, 'm', '', false, false, 0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1
+    from generate_series(1, 5000) as n;
     analyze";
 
 /// Tables that grow with every call; the others stay small.
-const LARGE: [&str; 12] = [
+const LARGE: [&str; 13] = [
     "deferral",
     "batch",
     "payload",
@@ -111,6 +121,7 @@ const LARGE: [&str; 12] = [
     "delivery_attempt",
     "call_record",
     "call_hour",
+    "live_charge",
 ];
 
 /// Indexes that hold only what is open, so that reading one from end to end is fine.
@@ -325,6 +336,10 @@ async fn ledger(ear: &Overhearing) {
     let place = (some[99].at, some[99].deferral, some[99].kind);
     assert_eq!(ear.store.entries(first, last, Some(place), 100).await.unwrap().len(), 100);
     ear.expect("the next entries", "entry_settled").await;
+    ear.store.charge_lines(today, today.plus(1)).await.unwrap();
+    ear.expect("the live ledger of a day", "live_charge_pkey|live_charge USING PRIMARY KEY").await;
+    ear.store.charges(first, last, None, 100).await.unwrap();
+    ear.expect("the first live charges", "live_charge_pkey|live_charge USING PRIMARY KEY").await;
     let change = Repriced { deferral: some[0].deferral, kind: some[0].kind, price: None };
     ear.store.reprice(&[change]).await.unwrap();
     ear.expect("pricing again", "entry_pkey|sqlite_autoindex_entry_1").await;

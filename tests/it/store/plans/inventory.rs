@@ -81,10 +81,11 @@ async fn writing(ear: &Overhearing) {
         id: number,
         workload: WorkloadId(-1),
         is_unread: false,
+        charges: Vec::new(),
     };
     let calls: Vec<Recorded> = (1..=10).map(call).collect();
     let (hours, seen) = (tally(&calls), last_seen(&calls));
-    let bundle = Bundle { calls: &calls, hours: &hours, seen: &seen, now: NOW };
+    let bundle = Bundle { calls: &calls, hours: &hours, seen: &seen, charges: &BTreeMap::new(), now: NOW };
     store.record(bundle).await.unwrap();
     // Once more, as after a commit that was not heard of.
     store.record(bundle).await.unwrap();

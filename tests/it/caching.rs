@@ -1,0 +1,149 @@
+//! Caching in batches: who goes ahead, who follows, what it costs, and that nobody waits for it who has no time.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::app::{Engine, Setup, TestApp, on_both_engines};
+
+on_both_engines! {
+    one_goes_ahead_and_the_others_read_what_it_wrote,
+    who_has_no_time_goes_at_once,
+    a_first_call_that_takes_too_long_is_not_waited_for,
+    a_flush_sends_those_who_wait,
+    nights_of_traffic_cost_little_more_than_they_must,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+const RULE: &str = r#"
+[[rule]]
+name = "nightly"
+when = 'true'
+action = "defer"
+reply = "ticket"
+workload = "nightly"
+cache = "auto"
+"#;
+
+/// One whose batches take so long.
+async fn with_batches_of(engine: Engine, batch_time: Duration, deadline: &str) -> TestApp {
+    let file = format!("{RULE}deadline = \"{deadline}\"\n");
+    Setup::on(engine).file(&file).batch_time(batch_time).start().await
+}
+
+/// A call whose system prompt is long, and the same for the same letter.
+fn alike(letter: &str, number: usize) -> String {
+    let system = format!("{letter} is for all. ").repeat(700);
+    let messages = format!(r#"[{{"role":"user","content":"{number}"}}]"#);
+    format!(r#"{{"model":"claude-haiku-5-5","max_tokens":16,"system":"{system}","messages":{messages}}}"#)
+}
+
+async fn ask(app: &TestApp, letter: &str, numbers: std::ops::Range<usize>) -> Vec<String> {
+    let mut ids = Vec::new();
+    for number in numbers {
+        ids.push(app.call(alike(letter, number)).send().await.id());
+    }
+    ids
+}
+
+/// How many calls each batch had, and whether all of them were marked.
+fn batches(app: &TestApp) -> Vec<(usize, bool)> {
+    let is_marked = |params: &[u8]| params.windows(4).any(|four| four == b"\"1h\"");
+    let batches = app.books().batches;
+    batches.iter().map(|batch| (batch.items.len(), batch.items.iter().all(|item| is_marked(&item.params)))).collect()
+}
+
+/// Whether a call wrote to the cache, and whether it read from it.
+async fn cached(app: &TestApp, id: &str) -> (bool, bool) {
+    let usage: Value = app.message(id).await.expect(200).json()["usage"].clone();
+    let of = |name: &str| usage[name].as_u64().unwrap() > 0;
+    (of("cache_creation_input_tokens"), of("cache_read_input_tokens"))
+}
+
+async fn one_goes_ahead_and_the_others_read_what_it_wrote(engine: Engine) {
+    let app = with_batches_of(engine, 5 * MINUTE, "12h").await;
+    let ids = ask(&app, "A", 0..6).await;
+    app.finish().await;
+    assert_eq!(batches(&app), [(1, true), (5, true)]);
+    let mut usages = Vec::new();
+    for id in &ids {
+        usages.push(cached(&app, id).await);
+    }
+    assert_eq!(usages.iter().filter(|usage| **usage == (true, false)).count(), 1);
+    assert_eq!(usages.iter().filter(|usage| **usage == (false, true)).count(), 5);
+    assert_eq!(app.storage().count("select count(*) from entry where marked").await, 6);
+
+    // While it is warm a single one reads it too, and waits for nobody.
+    ask(&app, "A", 6..7).await;
+    app.finish().await;
+    assert_eq!(batches(&app)[2..], [(1, true)]);
+    let shown = app.operator(Method::GET, "/api/batches").send().await.expect(200).json();
+    let cache = |at: usize| &shown["data"][at]["cache"];
+    assert!(cache(0)["read_tokens"].as_u64() > Some(0) && cache(0)["gained"].as_f64() > Some(0.0), "{shown}");
+    assert!(cache(2)["write_tokens"].as_u64() > Some(0) && cache(2)["gained"].as_f64() < Some(0.0), "{shown}");
+    assert_eq!(shown["caching_off"], json!([]));
+}
+
+async fn who_has_no_time_goes_at_once(engine: Engine) {
+    let app = with_batches_of(engine, 5 * MINUTE, "2h").await;
+    ask(&app, "A", 0..6).await;
+    app.finish().await;
+    assert_eq!(batches(&app), [(6, false)]);
+}
+
+async fn a_first_call_that_takes_too_long_is_not_waited_for(engine: Engine) {
+    let app = with_batches_of(engine, 2 * HOUR, "12h").await;
+    ask(&app, "A", 0..6).await;
+    app.settle().await;
+    assert_eq!(batches(&app), [(1, true)]);
+    app.clock.advance(24 * MINUTE);
+    app.settle().await;
+    assert_eq!(batches(&app), [(1, true)]);
+    app.clock.advance(MINUTE);
+    app.settle().await;
+    assert_eq!(batches(&app), [(1, true), (5, false)]);
+    app.finish().await;
+}
+
+async fn a_flush_sends_those_who_wait(engine: Engine) {
+    let app = with_batches_of(engine, 5 * MINUTE, "12h").await;
+    ask(&app, "A", 0..6).await;
+    app.settle().await;
+    app.operator(Method::POST, "/api/flush").send().await.expect(202);
+    app.settle().await;
+    assert_eq!(batches(&app), [(1, true), (5, false)]);
+    app.finish().await;
+}
+
+/// Nano-dollars for a token of this model in a batch: read plainly, written for an hour, read from the cache.
+const PLAIN: i64 = 50;
+const WRITE: i64 = 100;
+const READ: i64 = 5;
+
+const NIGHTS: usize = 4;
+const CALLS: usize = 12;
+
+async fn nights_of_traffic_cost_little_more_than_they_must(engine: Engine) {
+    let app = with_batches_of(engine, 6 * MINUTE, "12h").await;
+    for night in 0..NIGHTS {
+        let numbers = night * CALLS..(night + 1) * CALLS;
+        // Two jobs side by side, and one that only ever asks one thing.
+        ask(&app, "A", numbers.clone()).await;
+        ask(&app, "B", numbers).await;
+        ask(&app, &format!("C{night}"), 0..1).await;
+        app.finish().await;
+        app.clock.advance(20 * HOUR);
+    }
+    let paid = app.storage().count("select cast(sum(paid_nanousd) as bigint) from entry").await;
+    let uncached = app.storage().count("select cast(sum(uncached_nanousd) / 2 as bigint) from entry").await;
+    let written = app.storage().count("select cast(max(cache_write_1h_tokens) as bigint) from entry").await;
+    assert!(written > 0);
+    // Each night each job writes its beginning once, and reads it for all calls but one.
+    let (jobs, calls) = (2 * NIGHTS as i64, CALLS as i64);
+    let optimum = uncached - jobs * written * (calls * PLAIN - WRITE - (calls - 1) * READ);
+    assert!(paid <= uncached, "{paid} with caching, {uncached} without");
+    assert!(paid * 100 <= optimum * 105, "{paid} where {optimum} would do");
+}
