@@ -27,8 +27,10 @@ PORT = {"9000": URL.rsplit(":", 1)[1].split("/")[0]}
 
 LANGUAGES = ["Python", "TypeScript"]
 
-# Every block stands in one of the tests below.
+# Every block stands in one of the tests below; what the tables of two commands show is held to by Rust's own tests.
 TOLD = {
+    "What could wait", "What could wait #2",
+    "What it costs, and what it saved", "What it costs, and what it saved #2", "What it costs, and what it saved #3",
     "Top", "Quick start", "Quick start #2", "Quick start / curl", "Webhooks", "Rules", "Rules #2", "Operating it",
     *(f"{heading} / {language}" for language in LANGUAGES
       for heading in ("Quick start", "Waiting on the connection", "Webhooks", "The results feed", "Groups")),
@@ -212,7 +214,7 @@ def test_operating(tmp_path, gateway):
     }
     expected = {
         "check": "batch.linger", "deferrals list": "dfr_", "deferrals show": "dfr_", "deferrals cancel": "canceled",
-        "deferrals promote": "sent live", "flush": "", "deliveries list": "deferral.", "deliveries replay": "", "migrate": "",
+        "deferrals promote": "sent live", "flush": "", "deliveries list": "deferral.", "deliveries replay": "", "report": "Savings from", "migrate": "",
     }  # fmt: skip
     for command in commands(BLOCKS["Operating it"].text):
         program, *arguments = command.split()
@@ -220,9 +222,30 @@ def test_operating(tmp_path, gateway):
         if "ID" in arguments:
             made = a_delivery(gateway) if arguments[0] == "deliveries" else defer(gateway)
             arguments[arguments.index("ID")] = made
-        name = re.match(r"check|flush|migrate|\w+ \w+", " ".join(arguments))[0]
+        name = re.match(r"check|flush|migrate|report|\w+ \w+", " ".join(arguments))[0]
         assert expected.pop(name) in offpeak(*arguments, cwd=tmp_path, **settings), command
     assert not expected
+
+
+def test_what_it_costs(tmp_path, gateway):
+    defer(gateway)
+    block = BLOCKS["What it costs, and what it saved"].text
+    # The provider's export is the reader's own.
+    asked = [line.split("#")[0].split(">")[0].split() for line in block.splitlines() if "--reconcile" not in line]
+    shown = [offpeak(*arguments, cwd=tmp_path) for program, *arguments in asked if program == "offpeak"]
+    assert len(shown) == 3 and all(shown)
+    assert "Savings from" in shown[0] and "<html" in shown[1]
+
+
+def test_prices_of_ones_own(tmp_path):
+    prices = tmp_path / "prices.toml"
+    prices.write_text(BLOCKS["What it costs, and what it saved #3"].text)
+    settings = {
+        "OFFPEAK__STORE__URL": f"sqlite:{tmp_path}/offpeak.db",
+        "OFFPEAK__STORE__MASTER_KEY": f"file:{tmp_path}/master.key",
+        "OFFPEAK__PRICES__FILE": str(prices),
+    }
+    assert "prices.toml" in offpeak("check", "--print", cwd=tmp_path, **settings)
 
 
 def a_delivery(gateway) -> str:
@@ -238,7 +261,7 @@ def deliveries() -> list[dict]:
 
 def offpeak(*arguments: str, cwd=None, **settings: str) -> str:
     """What a command prints that ends well; one that asks a gateway asks the one under test."""
-    asks = ["--admin", f"http://{ADMIN}"] if arguments[0] in ("deferrals", "deliveries", "flush") else []
+    asks = ["--admin", f"http://{ADMIN}"] if arguments[0] in ("deferrals", "deliveries", "flush", "report") else []
     environment = {"PATH": os.environ["PATH"]} | settings
     done = subprocess.run([OFFPEAK, *arguments, *asks], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
