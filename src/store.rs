@@ -43,6 +43,7 @@ pub use accept::{Accepted, NewDeferral};
 pub use attach::Departure;
 pub use batches::{Claim, ClaimedBatch, Limits, QueuedItem};
 pub use caching::{Cacheable, CachingOff, KnownPrime, NewPrime, OutPrime, PrimeState};
+pub use charges::RepricedCharge;
 pub use deferrals::{Filter, Page, PageCursor, Scope};
 pub use deliveries::DeliveryFilter;
 pub use delivering::{ClaimedDelivery, WaitingReceiver};

@@ -8,7 +8,7 @@ use crate::domain::charge::{ChargeKey, ChargeSum};
 use crate::domain::ledger::Entry;
 use crate::domain::money::NanoUsd;
 use crate::domain::price::{Price, PriceTable};
-use crate::store::Repriced;
+use crate::store::{Repriced, RepricedCharge};
 
 /// What pricing some entries again came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -103,9 +103,6 @@ pub(super) fn entries(entries: &[Entry], prices: &PriceTable) -> (Vec<Repriced>,
     }
     (changes, Recomputed::of(models))
 }
-
-/// A sum of live charges with its new price.
-pub(super) type RepricedCharge = (ChargeKey, ChargeSum, Option<(NanoUsd, NanoUsd)>);
 
 /// The same for sums of live charges. They are rounded as one, where each of their calls was rounded: what differs by less
 /// than that is no change.

@@ -11,6 +11,10 @@ use crate::store::engine::{Dialect, read, write};
 use crate::store::ledger::TokensRow;
 use crate::store::{Store, StoreError};
 
+/// A sum of live charges as it was read, and what it costs and would cost without caching by the table in force; none where
+/// that has no price for it.
+pub type RepricedCharge = (ChargeKey, ChargeSum, Option<(NanoUsd, NanoUsd)>);
+
 /// Sums in one statement; a row of them is some twenty parameters.
 pub(super) const CHARGES_AT_ONCE: usize = 500;
 
@@ -112,10 +116,7 @@ impl Store {
     ///
     /// # Errors
     /// If the store is unavailable; then nothing was changed.
-    pub async fn reprice_charges(
-        &self,
-        changes: &[(ChargeKey, ChargeSum, Option<(NanoUsd, NanoUsd)>)],
-    ) -> Result<u64, StoreError> {
+    pub async fn reprice_charges(&self, changes: &[RepricedCharge]) -> Result<u64, StoreError> {
         if changes.is_empty() {
             return Ok(0);
         }

@@ -83,16 +83,21 @@ impl Store {
     /// If the store is unavailable.
     pub async fn forget_lanes(&self, now: Timestamp) -> Result<u64, StoreError> {
         Ok(write!(self, tx => {
-            sqlx::query(
+            let gone = sqlx::query(
                 "delete from lane where used_at < $1
                    and not exists (select 1 from deferral where lane_id = lane.id and completed_at is null)
                    and not exists (select 1 from batch where lane_id = lane.id
                                    and state in ('building', 'uncertain', 'submitted', 'ended'))",
             )
             .bind(now.minus(FORGET_AFTER))
-            .execute(tx)
+            .execute(&mut *tx)
             .await?
-            .rows_affected()
+            .rows_affected();
+            // Beginnings of prompts that were cached go with the credential that they were cached for.
+            sqlx::query("delete from prime where not exists (select 1 from lane where lane.id = prime.lane_id)")
+                .execute(tx)
+                .await?;
+            gone
         }))
     }
 }
