@@ -3,10 +3,13 @@
 //! It takes the body to be a JSON object. What is not one shows no facts, and whether it is valid is for others to say. Of
 //! a name that stands twice the first counts, since nobody knows what is still to come.
 
+mod facts;
+
 use memchr::memchr2;
 
 use crate::domain::json;
-use crate::domain::record::CallRecord;
+
+pub use facts::BodyFacts;
 
 /// How many characters of a system prompt are a fact.
 pub const SYSTEM_PREFIX_CHARS: usize = 200;
@@ -22,89 +25,6 @@ const CHARACTER_MAX: usize = 12;
 
 /// As many bytes of a system prompt are kept.
 const SYSTEM_MAX: usize = (SYSTEM_PREFIX_CHARS + 1) * CHARACTER_MAX;
-
-/// What is known of a body so far. At its end, or where nobody reads on, what was not seen is absent: empty, 0 or false.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BodyFacts {
-    model: Option<String>,
-    stream: Option<bool>,
-    max_tokens: Option<i64>,
-    bytes: Option<i64>,
-    messages: Option<i64>,
-    tools: Option<i64>,
-    system_prefix: Option<String>,
-    has_ended: bool,
-}
-
-impl BodyFacts {
-    /// The same with nothing more to come.
-    pub fn ended(self) -> Self {
-        Self { has_ended: true, ..self }
-    }
-
-    /// The same with the body's length.
-    pub fn with_bytes(self, bytes: u64) -> Self {
-        Self { bytes: Some(i64::try_from(bytes).unwrap_or(i64::MAX)), ..self }
-    }
-
-    /// What a record keeps of a body: all of it but the text, of whose system prompt `preview` may be the beginning.
-    pub fn of_record(record: &CallRecord, preview: Option<&str>) -> Self {
-        let length = Self::default().with_bytes(record.request_bytes);
-        // Every call holds a message: of one that seems to hold none the body was not read.
-        if record.messages == 0 {
-            return length;
-        }
-        let prompt = if record.system_hash == 0 { Some("") } else { preview };
-        Self {
-            model: Some(record.model.clone()),
-            stream: Some(record.stream),
-            max_tokens: Some(i64::try_from(record.max_tokens).unwrap_or(i64::MAX)),
-            messages: Some(record.messages.into()),
-            tools: Some(record.tools.into()),
-            system_prefix: prompt.map(|prompt| prompt.chars().take(SYSTEM_PREFIX_CHARS).collect()),
-            ..length
-        }
-    }
-
-    /// The model that it names.
-    pub fn model(&self) -> Option<&str> {
-        self.model.as_deref().or(self.absent(""))
-    }
-
-    /// Whether it asks for a stream.
-    pub fn stream(&self) -> Option<bool> {
-        self.stream.or(self.absent(false))
-    }
-
-    /// Its `max_tokens`.
-    pub fn max_tokens(&self) -> Option<i64> {
-        self.max_tokens.or(self.absent(0))
-    }
-
-    /// How long it is, in bytes.
-    pub fn bytes(&self) -> Option<i64> {
-        self.bytes.or(self.absent(0))
-    }
-
-    /// How many messages it holds.
-    pub fn messages(&self) -> Option<i64> {
-        self.messages.or(self.absent(0))
-    }
-
-    /// How many tools it offers.
-    pub fn tools(&self) -> Option<i64> {
-        self.tools.or(self.absent(0))
-    }
-
-    /// The first characters of its system prompt.
-    pub fn system_prefix(&self) -> Option<&str> {
-        self.system_prefix.as_deref().or(self.absent(""))
-    }
-
-    fn absent<T>(&self, value: T) -> Option<T> {
-        self.has_ended.then_some(value)
-    }
-}
 
 /// A member of the body that is a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

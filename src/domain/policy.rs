@@ -10,10 +10,12 @@ mod function;
 mod headers;
 mod kind;
 mod known;
+mod operator;
 mod pattern;
 mod quick;
 pub mod rollout;
 mod rule;
+mod said;
 mod variable;
 
 #[cfg(test)]

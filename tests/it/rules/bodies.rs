@@ -251,3 +251,30 @@ async fn who_asks_for_nothing_of_the_body_waits_for_all_of_it_only_to_be_deferre
     upstream.take(10).await;
     assert_eq!(decided(client, upstream).await, "live; rule=\"nightly\"; reason=rollout");
 }
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+    let stage = Stage::with(&rule("haiku", HAIKU)).await;
+    let text = body("Hi");
+    let mut client = stage.client(&format!("expect: 100-continue\r\ncontent-length: {}", text.len())).await;
+    assert_eq!(client.head().await.status(), 100);
+    client.send(&text).await;
+    let (mut upstream, _) = stage.upstream().await;
+    assert_eq!(upstream.take(text.len()).await, text.as_bytes());
+    assert_eq!(decided(client, upstream).await, "live; rule=\"haiku\"; reason=rule");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_call_is_deferred_loses_nothing_of_what_others_send() {
+    let stage = Stage::with(&rule("haiku", &HAIKU.replace("live", "defer"))).await;
+    let mut leaving = stage.client("content-length: 5000").await;
+    leaving.send("{\"model\":\"claude-haiku-4-5\",").await;
+    drop(leaving);
+    let text = body("Hi").replace("haiku", "opus");
+    let mut client = stage.client(&format!("content-length: {}", text.len())).await;
+    client.send(&text).await;
+    let (mut upstream, _) = stage.upstream().await;
+    assert_eq!(upstream.take(text.len()).await, text.as_bytes());
+    assert_eq!(decided(client, upstream).await, "live; reason=no-rule");
+    assert_eq!(stage.app.storage().count("select count(*) from deferral").await, 0);
+}
