@@ -255,6 +255,8 @@ impl Glance {
 
     /// The value of a member of the body ends.
     fn value_ends(&mut self) {
+        // Also those of a member that nobody asks for: the next one may have none.
+        let items = std::mem::take(&mut self.items);
         let Some(member) = self.member.take() else { return };
         let is_text = self.keep_max > 0 && self.at == At::Between;
         match member {
@@ -264,8 +266,8 @@ impl Glance {
                 let number = std::str::from_utf8(&self.kept).ok().and_then(|text| text.parse().ok());
                 self.facts.max_tokens = Some(number.unwrap_or(0));
             }
-            Member::Messages => self.facts.messages = Some(self.items),
-            Member::Tools => self.facts.tools = Some(self.items),
+            Member::Messages => self.facts.messages = Some(items),
+            Member::Tools => self.facts.tools = Some(items),
             Member::System => {
                 if is_text {
                     self.add_system();
@@ -274,7 +276,6 @@ impl Glance {
             }
         }
         self.begin_to_keep(0);
-        self.items = 0;
     }
 
     /// The text that was kept joins the system prompt.
