@@ -18,13 +18,13 @@
 //! ```
 //!
 //! A call comes in through [`http`]. [`intake`] decides what becomes of it, by its headers and else by the operator's
-//! rules: [`live`] relays it byte for byte, or it is admitted durably into the [`store`] and answered with a ticket; [`hold`] keeps whoever would rather wait
-//! on the connection. From there the workers
-//! take it, each looking into the store for what is due: [`flush`] cuts queued calls into batches and
-//! submits them through the [`provider`] (marked for the prompt cache where [`cache_plan`] finds that it pays), [`poll`] asks how they are, [`ingest`] brings the answers home,
-//! [`announce`] sees which groups are complete by that, and [`deliver`] sends the webhooks that follow, where [`egress`]
-//! lets them go. What all of it cost stands in the store's ledger, which [`savings`] reports from.
-//! Beside all that the [`inventory`] thinks about which live traffic could wait as well.
+//! rules: [`live`] relays it byte for byte, or it is admitted durably into the [`store`] and answered with a ticket;
+//! [`hold`] keeps whoever would rather wait on the connection. From there the workers take it, each looking into the
+//! store for what is due: [`flush`] cuts queued calls into batches and submits them through the [`provider`] (marked for
+//! the prompt cache where [`cache_plan`] finds that it pays), [`poll`] asks how they are, [`ingest`] brings the answers
+//! home, [`announce`] sees which groups are complete by that, and [`deliver`] sends the webhooks that follow, where
+//! [`egress`] lets them go. What all of it cost stands in the store's ledger, which [`savings`] reports from. Beside all
+//! that the [`inventory`] watches calls, and thinks about which of them could wait.
 //! Rooms meet only in the database, so a restart is normal work and replicas need no messages.
 
 pub mod announce;
