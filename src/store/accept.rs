@@ -1,6 +1,6 @@
 //! Accepting: calls become durable together. Whoever comes first commits for all who wait, without lingering.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::{PgConnection, SqliteConnection};
@@ -17,7 +17,7 @@ use crate::domain::lane::Lane;
 use crate::store::attach::existing;
 use crate::store::engine::write;
 use crate::store::joining::{count_joined, groups_of, join_groups, joined, rooms};
-use crate::store::lanes::{LaneId, TOUCH_AFTER};
+use crate::store::lanes::{LaneId, TOUCH_AFTER, touch_lanes};
 use crate::store::packing::Packed;
 use crate::store::{Store, StoreError};
 
@@ -93,7 +93,6 @@ impl Store {
     /// If it could not be made durable; then nothing was queued.
     pub async fn accept(&self, new: NewDeferral) -> Result<Accepted, StoreError> {
         let lane = LaneId::of(&new.lane, &self.vault);
-        self.touch_lane(lane, &new.lane, new.accepted_at).await?;
         let payload = self.pack_item(&new).await?;
         let (done, result) = oneshot::channel();
         if let Some(mut turn) = Accepting::push(&self.accepting, Waiting { row: Row { new, lane, payload }, done }) {
@@ -149,8 +148,10 @@ impl Store {
     /// One transaction for all rows; an outcome for each, in order.
     async fn commit_rows(&self, rows: &[Row]) -> Result<Vec<Accepted>, StoreError> {
         let mut outcomes = Vec::with_capacity(rows.len());
+        let lanes = self.accepting.stale_lanes(rows);
         write!(self, tx => {
             let now = rows.first().map(|row| row.new.accepted_at);
+            touch_lanes!(tx, self.vault, &lanes);
             let groups = groups_of(rows);
             let standing = join_groups!(tx, groups, now);
             let mut rooms = rooms(&groups, &standing);
@@ -177,6 +178,7 @@ impl Store {
             crash::point("admit.commit");
         });
         crash::point("admit.ticket");
+        self.accepting.remember_lanes(&lanes);
         Ok(outcomes)
     }
 }
@@ -392,16 +394,24 @@ impl Accepting {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn lane_is_fresh(&self, lane: LaneId, now: Timestamp) -> bool {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.get(&lane).is_some_and(|touched| now.since(*touched) < TOUCH_AFTER)
+    /// The lanes of some rows that are to be written anew, each with a call that needs it, in the order of their ids.
+    fn stale_lanes<'a>(&self, rows: &'a [Row]) -> BTreeMap<LaneId, &'a NewDeferral> {
+        let touched = self.lanes();
+        let is_stale = |row: &&Row| {
+            touched.get(&row.lane).is_none_or(|touched| row.new.accepted_at.since(*touched) >= TOUCH_AFTER)
+        };
+        rows.iter().filter(is_stale).map(|row| (row.lane, &row.new)).collect()
     }
 
-    pub(super) fn remember_lane(&self, lane: LaneId, now: Timestamp) {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if lanes.len() >= LANES_REMEMBERED {
-            lanes.clear();
+    fn remember_lanes(&self, lanes: &BTreeMap<LaneId, &NewDeferral>) {
+        let mut touched = self.lanes();
+        if touched.len() >= LANES_REMEMBERED {
+            touched.clear();
         }
-        lanes.insert(lane, now);
+        touched.extend(lanes.iter().map(|(lane, call)| (*lane, call.accepted_at)));
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, HashMap<LaneId, Timestamp>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

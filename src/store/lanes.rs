@@ -58,6 +58,36 @@ struct LaneRow {
     user_profile_id: Option<String>,
 }
 
+/// Makes lanes durable, each with a call that needs it, or marks those that are as used, within the transaction that accepts their calls.
+macro_rules! touch_lanes {
+    ($tx:ident, $vault:expr, $lanes:expr) => {
+        // In the order of their ids: two replicas that touch the same lanes wait for each other, and not forever.
+        for (id, call) in $lanes {
+            let lane = &call.lane;
+            let sealed = $vault.seal(lane.credential.secret.expose().as_bytes(), id.0.as_bytes());
+            sqlx::query(
+                "insert into lane (id, tenant, credential, credential_header, anthropic_version, betas, workspace_id,
+                     user_profile_id, used_at)
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                 on conflict (id) do update set used_at = excluded.used_at",
+            )
+            .bind(*id)
+            .bind(&lane.tenant)
+            .bind(&sealed)
+            .bind(lane.credential.header)
+            .bind(&lane.version)
+            .bind(&lane.betas)
+            .bind(&lane.workspace_id)
+            .bind(&lane.user_profile_id)
+            .bind(call.accepted_at)
+            .execute(&mut *$tx)
+            .await?;
+        }
+    };
+}
+
+pub(super) use touch_lanes;
+
 impl Store {
     /// The lane with its credential opened; `None` once it was deleted.
     ///
@@ -84,35 +114,6 @@ impl Store {
             workspace_id: row.workspace_id,
             user_profile_id: row.user_profile_id,
         }))
-    }
-
-    /// Makes the lane durable, or marks it as used, unless this process did so a moment ago.
-    pub(super) async fn touch_lane(&self, id: LaneId, lane: &Lane, now: Timestamp) -> Result<(), StoreError> {
-        if self.accepting.lane_is_fresh(id, now) {
-            return Ok(());
-        }
-        let sealed = self.vault.seal(lane.credential.secret.expose().as_bytes(), id.0.as_bytes());
-        write!(self, tx => {
-            sqlx::query(
-                "insert into lane (id, tenant, credential, credential_header, anthropic_version, betas, workspace_id,
-                     user_profile_id, used_at)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-                 on conflict (id) do update set used_at = excluded.used_at",
-            )
-            .bind(id)
-            .bind(&lane.tenant)
-            .bind(&sealed)
-            .bind(lane.credential.header)
-            .bind(&lane.version)
-            .bind(&lane.betas)
-            .bind(&lane.workspace_id)
-            .bind(&lane.user_profile_id)
-            .bind(now)
-            .execute(tx)
-            .await?;
-        });
-        self.accepting.remember_lane(id, now);
-        Ok(())
     }
 
     /// Sends no batch with this lane's credential until `until`.
