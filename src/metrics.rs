@@ -11,10 +11,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::domain::decision::LiveReason;
-
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What is decided of most calls by far, and why: to look their counter up each time costs more than to count.
+pub const USUAL: (&str, &str) = ("live", "no-rule");
 
 /// What is counted as it happens. Clones share it.
 #[derive(Clone, Debug)]
@@ -23,8 +24,7 @@ pub struct Metrics(Arc<Counted>);
 #[derive(Debug)]
 struct Counted {
     calls: Family<Labels<2>, Counter>,
-    /// Those that no rule is about, most of all by far: to look their counter up costs more than to count.
-    ruleless: OnceLock<Counter>,
+    usual_calls: OnceLock<Counter>,
     held: Family<Labels<1>, Gauge>,
     holds: Family<Labels<2>, Counter>,
     webhook_attempts: Family<Labels<1>, Counter>,
@@ -96,7 +96,15 @@ impl Default for Metrics {
         let help = "Calls that it has not read, for want of time or room: what they took is not known";
         registry.register("inventory_unread", help, unread_calls.clone());
         let records = [records, dropped_records, unread_calls];
-        Self(Arc::new(Counted { calls, ruleless: OnceLock::new(), held, holds, webhook_attempts, records, registry }))
+        Self(Arc::new(Counted {
+            calls,
+            usual_calls: OnceLock::new(),
+            held,
+            holds,
+            webhook_attempts,
+            records,
+            registry,
+        }))
     }
 }
 
@@ -104,8 +112,8 @@ impl Metrics {
     /// A call was decided over: `live`, `deferred` or `refused`, and why in a word.
     pub fn decided(&self, decision: &'static str, reason: &'static str) {
         let counter = || self.0.calls.get_or_create_owned(&Labels([("decision", decision), ("reason", reason)]));
-        if reason == LiveReason::NoRule.as_str() {
-            self.0.ruleless.get_or_init(counter).inc();
+        if (decision, reason) == USUAL {
+            self.0.usual_calls.get_or_init(counter).inc();
         } else {
             counter().inc();
         }

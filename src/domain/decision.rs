@@ -92,6 +92,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_usual_decision_is_counted_as_such() {
+        assert_eq!(Decision::Live(None, LiveReason::NoRule).words(), crate::metrics::USUAL);
+    }
+
+    #[test]
     fn decisions_are_said_in_the_agreed_words() {
         let id = DeferralId(uuid::Uuid::nil());
         let nightly = || Some(Arc::from("nightly"));

@@ -209,8 +209,8 @@ impl Story {
         let mut settings = vec![("defer.min_deadline", "0"), ("batch.max_requests", "3")];
         // A lane is due when it is full: all calls of a story share one batch.
         let lead = if matches!(self, Rescued | RescuedLater) { "1h" } else { "0" };
-        // Those who follow a call that went ahead do not fill a batch.
-        let linger = if self == Primed { "3s" } else { "1h" };
+        // Those who follow a call that went ahead do not fill a batch; nor must it be sent before all of them are there.
+        let linger = if self == Primed { "10s" } else { "1h" };
         settings.extend([("batch.linger", linger), ("defer.rescue_lead", lead)]);
         if self == Grouped {
             settings.push(("webhooks.allow_hosts", "127.0.0.1"));
