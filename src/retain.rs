@@ -38,7 +38,7 @@ impl Retain {
             return Ok(true);
         }
         crash::point("retain.bodies");
-        let days = self.store.forget_bodies(before).await?;
+        let days_of_bodies = self.store.forget_bodies(before).await?;
         let handed_over = self.store.forget_handed_over(before, BITE).await?;
         if handed_over >= u64::from(BITE) {
             return Ok(true);
@@ -51,10 +51,10 @@ impl Retain {
         let batches = self.store.forget_batches(before).await?;
         crash::point("retain.lanes");
         let credentials = self.store.forget_lanes(now).await?;
-        if deferrals + days + handed_over + records + batches + credentials > 0 {
+        if deferrals + days_of_bodies + handed_over + records + batches + credentials > 0 {
             tracing::info!(
                 deferrals,
-                days,
+                days_of_bodies,
                 handed_over,
                 records,
                 batches,
