@@ -15,6 +15,7 @@ mod inventory;
 mod migrate;
 mod open_files;
 mod output;
+mod priority;
 mod report;
 mod serve;
 mod sim;
@@ -89,7 +90,8 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     // The first provider stays, which can only be this one: installing it twice changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(priority::stand_back).build()?;
     let outcome = runtime.block_on(async {
         match command {
             Command::Serve(args) => serve::run(args).await,

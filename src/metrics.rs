@@ -1,7 +1,7 @@
 //! Metrics: what is counted as it happens, and what is measured when somebody asks.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -10,6 +10,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+use crate::domain::decision::LiveReason;
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -21,6 +23,8 @@ pub struct Metrics(Arc<Counted>);
 #[derive(Debug)]
 struct Counted {
     calls: Family<Labels<2>, Counter>,
+    /// Those that no rule is about, most of all by far: to look their counter up costs more than to count.
+    ruleless: OnceLock<Counter>,
     held: Family<Labels<1>, Gauge>,
     holds: Family<Labels<2>, Counter>,
     webhook_attempts: Family<Labels<1>, Counter>,
@@ -92,14 +96,19 @@ impl Default for Metrics {
         let help = "Calls that it has not read, for want of time or room: what they took is not known";
         registry.register("inventory_unread", help, unread_calls.clone());
         let records = [records, dropped_records, unread_calls];
-        Self(Arc::new(Counted { calls, held, holds, webhook_attempts, records, registry }))
+        Self(Arc::new(Counted { calls, ruleless: OnceLock::new(), held, holds, webhook_attempts, records, registry }))
     }
 }
 
 impl Metrics {
     /// A call was decided over: `live`, `deferred` or `refused`, and why in a word.
     pub fn decided(&self, decision: &'static str, reason: &'static str) {
-        self.0.calls.get_or_create(&Labels([("decision", decision), ("reason", reason)])).inc();
+        let counter = || self.0.calls.get_or_create_owned(&Labels([("decision", decision), ("reason", reason)]));
+        if reason == LiveReason::NoRule.as_str() {
+            self.0.ruleless.get_or_init(counter).inc();
+        } else {
+            counter().inc();
+        }
     }
 
     /// A caller waits on its connection, for `json` or `events`.

@@ -73,7 +73,8 @@ impl fmt::Display for Decision {
                 if let Some(rule) = rule {
                     write!(f, "rule=\"{rule}\"; ")?;
                 }
-                write!(f, "reason={}", reason.as_str())?;
+                f.write_str("reason=")?;
+                f.write_str(reason.as_str())?;
                 match reason {
                     LiveReason::NotDeferrable(blocked_by) => write!(f, "; blocked-by={blocked_by}"),
                     _ => Ok(()),

@@ -1,5 +1,6 @@
 //! `POST /v1/messages`: live, or into the queue.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::response::Response;
@@ -21,6 +22,9 @@ use crate::intake::{Refusal, Route, Terms};
 /// see the answer.
 const DISCARD_MAX: usize = 64_000_000;
 const DISCARD_LIMIT: Duration = Duration::from_secs(10);
+
+/// More than a decision usually takes to be said.
+const DECISION_LENGTH: usize = 128;
 
 /// Answers a call.
 pub(super) fn call(gateway: &Gateway, request: Request<Incoming>) -> Answering {
@@ -93,7 +97,10 @@ pub(super) fn decided(gateway: &Gateway, decision: &Decision) {
 
 /// Lets an answer show what was decided.
 pub(super) fn showing(mut answer: Response<GatewayBody>, decision: &Decision) -> Response<GatewayBody> {
-    if let Ok(decision) = HeaderValue::from_str(&decision.to_string()) {
+    let mut text = String::with_capacity(DECISION_LENGTH);
+    // Nothing can go wrong with a string.
+    let _ = write!(text, "{decision}");
+    if let Ok(decision) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
         answer.headers_mut().insert(DECISION, decision);
     }
     answer

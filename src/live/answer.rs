@@ -8,8 +8,8 @@ mod chunked;
 mod fault;
 mod framing;
 mod head;
+mod known;
 mod lines;
-mod names;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
@@ -20,7 +20,7 @@ use lines::Lines;
 pub use fault::Fault;
 pub use framing::Framing;
 pub use head::{HEAD_MAX, HEADERS_MAX, Head};
-pub use names::Names;
+pub use known::Known;
 
 /// The most interim answers before the real one: a server sends one or two, and each prolongs our reading.
 pub const INTERIMS_MAX: usize = 16;
@@ -43,7 +43,7 @@ pub struct Reader {
     state: State,
     interims: usize,
     stays_open: bool,
-    names: Names,
+    known: Known,
 }
 
 #[derive(Debug)]
@@ -60,17 +60,17 @@ enum State {
 impl Reader {
     /// A reader of the answer to a request with this method.
     pub fn new(asked: Method) -> Self {
-        Self::knowing(asked, Names::default())
+        Self::knowing(asked, Known::default())
     }
 
-    /// The same for a connection on which these names have been read.
-    pub fn knowing(asked: Method, names: Names) -> Self {
-        Self { asked, state: State::Head(Lines::default()), interims: 0, stays_open: false, names }
+    /// The same for a connection on which these heads have been read.
+    pub fn knowing(asked: Method, known: Known) -> Self {
+        Self { asked, state: State::Head(Lines::default()), interims: 0, stays_open: false, known }
     }
 
-    /// The names that were read, for the next reader on this connection.
-    pub fn into_names(self) -> Names {
-        self.names
+    /// The heads that were read, for the next reader on this connection.
+    pub fn into_known(self) -> Known {
+        self.known
     }
 
     /// What can be read next; `None` if more has to arrive, or if the answer is complete.
@@ -116,7 +116,7 @@ impl Reader {
                 State::Head(lines) => {
                     head::expect(arrived)?;
                     let Some(end) = lines.end(arrived, HEAD_MAX)? else { return Ok(None) };
-                    let head = Head::parse(&arrived.split_to(end).freeze(), &mut self.names)?;
+                    let head = Head::parse(&arrived.split_to(end).freeze(), &mut self.known)?;
                     if !head.status.is_informational() {
                         return self.begin(head).map(|head| Some(Event::Head(head)));
                     }

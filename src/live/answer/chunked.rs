@@ -3,9 +3,9 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::HeaderMap;
 
+use super::Fault;
 use super::head::{HEAD_MAX, HEADERS_MAX, collect};
 use super::lines::Lines;
-use super::{Fault, Names};
 
 /// The most hexadecimal digits of a size, leading zeros included: as many as fit the number.
 const DIGITS_MAX: u8 = 16;
@@ -128,7 +128,7 @@ fn after_size(size: u64, digits: u8, byte: u8) -> Result<Step, Fault> {
 fn parse(block: &Bytes) -> Option<HeaderMap> {
     let mut slots = [httparse::EMPTY_HEADER; HEADERS_MAX];
     match httparse::parse_headers(block, &mut slots) {
-        Ok(httparse::Status::Complete((_, parsed))) => collect(block, parsed, &mut Names::default()).ok(),
+        Ok(httparse::Status::Complete((_, parsed))) => collect(block, parsed).ok(),
         _ => None,
     }
 }

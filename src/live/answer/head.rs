@@ -4,11 +4,11 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use httparse::ParserConfig;
 use hyper::ext::ReasonPhrase;
 
-use super::{Fault, Framing, Names};
+use super::{Fault, Framing, Known};
 
 /// The longest head of an answer: the provider's are below 4 KiB, and other servers refuse to send half of this.
 pub const HEAD_MAX: usize = 64 * 1024;
@@ -30,7 +30,7 @@ pub struct Head {
     pub reason: Option<ReasonPhrase>,
     /// The headers, in order.
     pub headers: HeaderMap,
-    version: Version,
+    pub(super) version: Version,
 }
 
 /// Refuses what cannot become an answer, however little of it is there.
@@ -40,14 +40,9 @@ pub(super) fn expect(arrived: &[u8]) -> Result<(), Fault> {
 }
 
 impl Head {
-    /// Reads what ends in an empty line.
-    pub(super) fn parse(block: &Bytes, names: &mut Names) -> Result<Self, Fault> {
-        let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-        let mut parsed = httparse::Response::new(&mut []);
-        ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, block, &mut slots).map_err(fault)?;
-        let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Fault::Head)?;
-        let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-        Ok(Self { status, reason: reason(block, status), headers: collect(block, parsed.headers, names)?, version })
+    /// Reads what ends in an empty line, and all of whose lines end in CR and LF.
+    pub(super) fn parse(block: &Bytes, known: &mut Known) -> Result<Self, Fault> {
+        known.read(block).map_or_else(|| read_anew(block, known), Ok)
     }
 
     /// How the end of the body is found.
@@ -70,11 +65,23 @@ impl Head {
     }
 }
 
+/// Reads a head as one that was never read before, and remembers it.
+pub(super) fn read_anew(block: &Bytes, known: &mut Known) -> Result<Head, Fault> {
+    let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, block, &mut slots).map_err(fault)?;
+    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Fault::Head)?;
+    let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    let head = Head { status, reason: reason(block, status), headers: collect(block, parsed.headers)?, version };
+    known.remember(block, &head, parsed.headers.iter().map(|header| header.name));
+    Ok(head)
+}
+
 /// The headers, or trailers, whose bytes stay where they are in `block`.
-pub(super) fn collect(block: &Bytes, parsed: &[httparse::Header<'_>], names: &mut Names) -> Result<HeaderMap, Fault> {
+pub(super) fn collect(block: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
     let mut headers = HeaderMap::with_capacity(parsed.len());
-    for (place, header) in parsed.iter().enumerate() {
-        let name = names.read(place, header.name.as_bytes()).map_err(|_| Fault::Head)?;
+    for header in parsed {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Fault::Head)?;
         let value = HeaderValue::from_maybe_shared(block.slice_ref(header.value)).map_err(|_| Fault::Head)?;
         headers.append(name, value);
     }

@@ -37,7 +37,7 @@ pub(in crate::live) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(mut connection: Connection, sending: Sending, idle: Arc<Idle>, leftovers: TaskTracker) -> Self {
-        let reader = Reader::knowing(sending.method().clone(), mem::take(&mut connection.names));
+        let reader = Reader::knowing(sending.method().clone(), mem::take(&mut connection.known));
         Self { connection, sending, reader, read_size: READ_MIN, has_answered: false, refused: None, idle, leftovers }
     }
 
@@ -87,7 +87,7 @@ impl Exchange {
             if self.read_size > READ_MIN {
                 self.connection.arrived = BytesMut::new();
             }
-            self.connection.names = self.reader.into_names();
+            self.connection.known = self.reader.into_known();
             self.idle.keep(self.connection);
         } else if let Some(rest) = self.sending.take_rest() {
             self.leftovers.spawn(discard(rest));

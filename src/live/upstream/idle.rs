@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::stream::Stream;
-use crate::live::answer::Names;
+use crate::live::answer::Known;
 
 /// How long an idle connection is kept: load balancers commonly close theirs after 60 s, and whoever closes first
 /// must be us, since a request that meets a connection being closed is lost.
@@ -28,15 +28,15 @@ const IDLE_CONNECTIONS_MAX: usize = 512;
 pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) arrived: BytesMut,
-    /// The names of the headers that came with its last answer.
-    pub(super) names: Names,
+    /// The heads that came with its last answers.
+    pub(super) known: Known,
     /// Whether it has carried a request before.
     pub(super) is_used: bool,
 }
 
 impl Connection {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, arrived: BytesMut::new(), names: Names::default(), is_used: false }
+        Self { stream, arrived: BytesMut::new(), known: Known::default(), is_used: false }
     }
 }
 

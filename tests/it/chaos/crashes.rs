@@ -29,6 +29,8 @@ const SIDE_BY_SIDE: usize = 10;
 enum Story {
     /// A batch is made, ends, and is brought home.
     Plain,
+    /// The same, and each call waits for the ticket of the one before.
+    Singly,
     /// The answer to its creation is lost.
     LostAnswer,
     /// Its creation is cut off before anything is made.
@@ -106,7 +108,7 @@ const CRASHES: [(&str, Story); 44] = [
     ("inventory.placed", Plain),
     ("inventory.deferrals", Plain),
     // Further passages: what came before is durable by then.
-    ("admit.ticket:2", Plain),
+    ("admit.ticket:2", Singly),
     ("submit.create:2", NothingMade),
     ("submit.answered:2", TooLarge),
     ("ingest.chunk:2", TooLarge),
@@ -223,7 +225,7 @@ impl Story {
     fn faults(self) -> Vec<Fault> {
         let create = |effect| Fault::at(Endpoint::BatchCreate, effect).times(1);
         match self {
-            Plain | Rescued | Canceled | Replayed | Forgotten | Grouped | Primed => vec![],
+            Plain | Singly | Rescued | Canceled | Replayed | Forgotten | Grouped | Primed => vec![],
             LostAnswer => vec![create(Effect::CutAfter)],
             NothingMade | FalseMatch => vec![create(Effect::CutBefore)],
             Promoted => vec![create(Effect::Hang { worked: false })],
@@ -256,6 +258,8 @@ impl Story {
             Primed => stage.asked((0..CALLS).map(alike), &[]).await,
             Rescued | RescuedLater => stage.tickets(0..1, "30m").await,
             Canceled => stage.tickets(0..2, "batch").await,
+            // Those that wait together are made durable together.
+            Singly => stream::iter(0..CALLS).then(|call| stage.tickets(call..call + 1, "batch")).concat().await,
             _ => stage.tickets(0..CALLS, "batch").await,
         };
         let what = match self {
