@@ -31,11 +31,14 @@ impl Retain {
     /// If the store is unavailable.
     pub async fn run(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
+        self.store.make_room_ahead(now).await?;
         let before = now.minus(self.settings.retention);
         let deferrals = self.store.forget_deferrals(before, BITE).await?;
         if deferrals == u64::from(BITE) {
             return Ok(true);
         }
+        crash::point("retain.bodies");
+        let days_of_bodies = self.store.forget_bodies(before).await?;
         let handed_over = self.store.forget_handed_over(before, BITE).await?;
         if handed_over >= u64::from(BITE) {
             return Ok(true);
@@ -48,8 +51,16 @@ impl Retain {
         let batches = self.store.forget_batches(before).await?;
         crash::point("retain.lanes");
         let credentials = self.store.forget_lanes(now).await?;
-        if deferrals + handed_over + records + batches + credentials > 0 {
-            tracing::info!(deferrals, handed_over, records, batches, credentials, "deleted what need not be kept");
+        if deferrals + days_of_bodies + handed_over + records + batches + credentials > 0 {
+            tracing::info!(
+                deferrals,
+                days_of_bodies,
+                handed_over,
+                records,
+                batches,
+                credentials,
+                "deleted what need not be kept"
+            );
         }
         Ok(false)
     }

@@ -10,6 +10,9 @@ use crate::clock::Timestamp;
 const DEFERRAL_PREFIX: &str = "dfr_";
 const DELIVERY_PREFIX: &str = "dlv_";
 
+/// A UUIDv7 begins with its milliseconds, in 48 of its 128 bits.
+const MILLIS_SHIFT: u32 = 80;
+
 /// The id of a deferral, which is also its ticket and its `custom_id` in a batch: `dfr_` and 32 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
 #[sqlx(transparent)]
@@ -19,6 +22,17 @@ impl DeferralId {
     /// A new id that sorts after those of earlier milliseconds.
     pub fn new(now: Timestamp) -> Self {
         Self(new_v7(now))
+    }
+
+    /// The lowest of the ids that are made from `at` on.
+    pub fn first_at(at: Timestamp) -> Self {
+        Self(Uuid::from_u128(u128::from(millis(at)) << MILLIS_SHIFT))
+    }
+
+    /// When it was made.
+    pub fn made_at(self) -> Timestamp {
+        let millis = self.0.as_u128() >> MILLIS_SHIFT;
+        Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
     }
 
     /// Reads an id as [`fmt::Display`] writes it, and no other form of the same number.
@@ -111,8 +125,11 @@ fn parse(text: &str, prefix: &str) -> Option<Uuid> {
 }
 
 fn new_v7(now: Timestamp) -> Uuid {
-    let millis = u64::try_from(now.as_millis()).unwrap_or(0);
-    uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
+    uuid::Builder::from_unix_timestamp_millis(millis(now), &rand::random()).into_uuid()
+}
+
+fn millis(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -127,6 +144,14 @@ mod tests {
         assert_eq!(DeferralId::parse(&first.to_string()), Some(first));
         assert_eq!(first.to_string().len(), 36);
         assert_eq!(first.0.get_version_num(), 7);
+    }
+
+    #[test]
+    fn an_id_says_when_it_was_made() {
+        let at = Timestamp::from_millis(1_800_000_000_123);
+        let id = DeferralId::new(at);
+        assert_eq!(id.made_at(), at);
+        assert!(DeferralId::first_at(at) <= id && id < DeferralId::first_at(Timestamp::from_millis(1_800_000_000_124)));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::store::engine::write;
 use crate::store::joining::{count_joined, groups_of, join_groups, joined, rooms};
 use crate::store::lanes::{LaneId, TOUCH_AFTER, touch_lanes};
 use crate::store::packing::Packed;
+use crate::store::partitions::{BODIES, days_of};
 use crate::store::{Store, StoreError};
 
 /// Rows in one commit: beyond this a commit takes longer without becoming cheaper by the row.
@@ -147,6 +148,11 @@ impl Store {
 
     /// One transaction for all rows; an outcome for each, in order.
     async fn commit_rows(&self, rows: &[Row]) -> Result<Vec<Accepted>, StoreError> {
+        let days = days_of(rows.iter().map(|row| row.new.id));
+        self.in_room(BODIES, days, || self.commit_in_room(rows)).await
+    }
+
+    async fn commit_in_room(&self, rows: &[Row]) -> Result<Vec<Accepted>, StoreError> {
         let mut outcomes = Vec::with_capacity(rows.len());
         let lanes = self.accepting.stale_lanes(rows);
         write!(self, tx => {

@@ -10,6 +10,7 @@ use crate::domain::money::NanoUsd;
 use crate::store::engine::{Dialect, read, write};
 use crate::store::lanes::LaneId;
 use crate::store::packing::{Packed, STRETCH_BYTES};
+use crate::store::partitions::IdSpan;
 use crate::store::{Store, StoreError};
 
 /// Items read at once while a batch is sent; whichever of the two is met first. The bytes are those of the items as
@@ -212,14 +213,30 @@ impl Store {
         let (mut bytes, mut stretch) = (0, 0);
         read!(self, tx => {
             use futures_util::TryStreamExt as _;
+            let after = after.unwrap_or(IdSpan::ALL.first);
+            let mut span = IdSpan::ALL;
+            if self.engine.has_partitions() {
+                let ids: Vec<DeferralId> = sqlx::query_scalar(
+                    "select id from deferral where batch_id = $1 and state = 'batched' and id > $2 order by id limit $3",
+                )
+                .bind(batch)
+                .bind(after)
+                .bind(PAGE_ITEMS)
+                .fetch_all(&mut *tx)
+                .await?;
+                span = IdSpan::of(ids.into_iter());
+            }
             let mut rows = sqlx::query_as::<_, (DeferralId, i32, Option<i16>, i16, Vec<u8>)>(
                 "select deferral.id, deferral.body_bytes, deferral.cache_place, payload.codec, payload.body
                  from deferral join payload on payload.deferral_id = deferral.id
                  where deferral.batch_id = $1 and deferral.state = 'batched' and deferral.id > $2
-                 order by deferral.id limit $3",
+                   and payload.deferral_id >= $3 and payload.deferral_id <= $4
+                 order by deferral.id limit $5",
             )
             .bind(batch)
-            .bind(after.unwrap_or(DeferralId(uuid::Uuid::nil())))
+            .bind(after)
+            .bind(span.first)
+            .bind(span.last)
             .bind(PAGE_ITEMS)
             .fetch(&mut *tx);
             while let Some((id, body_bytes, place, codec, body)) = rows.try_next().await? {

@@ -11,6 +11,7 @@ use crate::store::engine::{read, write};
 use crate::store::feed::Complete as _;
 use crate::store::outcomes::insert_outcome;
 use crate::store::packing::Packed;
+use crate::store::partitions::IdSpan;
 use crate::store::{Store, StoreError};
 
 /// A page ends early once its answers, unpacked, come to this: a thousand large Messages would not fit in memory.
@@ -76,29 +77,35 @@ macro_rules! deferral_columns {
     };
 }
 
-/// From where, beside the deferral itself.
+/// From where, beside the deferral itself. Of many deferrals PostgreSQL is told between which ids they lie.
 macro_rules! deferral_joins {
     () => {
         "left join batch on batch.id = deferral.batch_id
-         left join outcome on outcome.deferral_id = deferral.id
-         left join entry as answer on answer.deferral_id = deferral.id and answer.kind = 'answer'"
+         left join entry as answer on answer.deferral_id = deferral.id and answer.kind = 'answer'
+         left join outcome on outcome.deferral_id = deferral.id"
     };
-}
-
-/// Every select of a deferral begins like this.
-macro_rules! select_deferral {
-    ($($rest:literal),+) => {
+    ($first:literal, $last:literal) => {
         concat!(
-            "select ",
-            $crate::store::deferrals::deferral_columns!(),
-            " from deferral ",
             $crate::store::deferrals::deferral_joins!(),
-            " ",
-            $($rest),+
+            " and outcome.deferral_id >= ",
+            $first,
+            " and outcome.deferral_id <= ",
+            $last
         )
     };
 }
-pub(super) use {deferral_columns, deferral_joins, select_deferral};
+
+pub(super) use {deferral_columns, deferral_joins};
+
+/// Deferrals with their answers; it ends so that a condition on the answers can follow.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("select ", deferral_columns!(), " from deferral ", deferral_joins!(), $rest)
+    };
+}
+
+pub(super) const SELECT: &str = select!("");
+const SELECT_ONE: &str = select!(" where deferral.id = $1 and ($2 is null or deferral.tenant = $2)");
 
 #[derive(sqlx::FromRow)]
 struct AttemptRow {
@@ -154,7 +161,7 @@ impl Store {
     /// If the store is unavailable.
     pub async fn deferral(&self, id: DeferralId, scope: &Scope) -> Result<Option<Deferral>, StoreError> {
         let row: Option<DeferralRow> = read!(self, tx => {
-            sqlx::query_as(select_deferral!("where deferral.id = $1 and ($2 is null or deferral.tenant = $2)"))
+            sqlx::query_as(SELECT_ONE)
                 .bind(id)
                 .bind(scope.tenant())
                 .fetch_optional(tx)
@@ -210,8 +217,8 @@ impl Store {
             Scope::Tenant(_) => (OLDER_OF_TENANT, NEWER_OF_TENANT),
             Scope::All => (OLDER_OF_ALL, NEWER_OF_ALL),
         };
-        let (statement, edge) = match cursor {
-            PageCursor::Newest => (older, DeferralId(uuid::Uuid::max())),
+        let ((ids, statement), edge) = match cursor {
+            PageCursor::Newest => (older, IdSpan::ALL.last),
             PageCursor::After(id) => (older, id),
             PageCursor::Before(id) => (newer, id),
         };
@@ -219,6 +226,21 @@ impl Store {
         let mut bytes = 0;
         let mut has_more = false;
         read!(self, tx => {
+            let mut span = IdSpan::ALL;
+            if self.engine.has_partitions() {
+                let ids: Vec<DeferralId> = sqlx::query_scalar(ids)
+                    .bind(edge)
+                    .bind(scope.tenant())
+                    .bind(filter.state)
+                    .bind(&filter.workload)
+                    .bind(&filter.group)
+                    .bind(i64::from(limit) + 1)
+                    .fetch_all(&mut *tx)
+                    .await?;
+                // Even if one of them is gone in an instant.
+                has_more = ids.len() > limit as usize;
+                span = IdSpan::of(ids.into_iter());
+            }
             let mut rows = sqlx::query_as::<_, DeferralRow>(statement)
                 .bind(edge)
                 .bind(scope.tenant())
@@ -226,6 +248,8 @@ impl Store {
                 .bind(&filter.workload)
                 .bind(&filter.group)
                 .bind(i64::from(limit) + 1)
+                .bind(span.first)
+                .bind(span.last)
                 .fetch(&mut *tx);
             while let Some(row) = rows.try_next().await? {
                 let is_full = deferrals.len() == limit as usize || bytes >= PAGE_BYTES;
@@ -352,25 +376,43 @@ impl Store {
     }
 }
 
-/// A page in one direction and of one scope: with "all or this tenant" in one text, SQLite would look for a tenant's
-/// deferrals among everybody's.
+/// The ids on a page in one direction and of one scope, and what stands on it: with "all or this tenant" in one text,
+/// SQLite would look for a tenant's deferrals among everybody's. What has come in between is not on it.
 macro_rules! page {
     ($scope:literal, $edge:literal, $order:literal) => {
-        select_deferral!(
-            "where ",
+        (
+            page!("deferral.id", "", $scope, $edge, "", $order),
+            page!(
+                deferral_columns!(),
+                deferral_joins!("$7", "$8"),
+                $scope,
+                $edge,
+                " and deferral.id >= $7 and deferral.id <= $8",
+                $order
+            ),
+        )
+    };
+    ($columns:expr, $joins:expr, $scope:literal, $edge:literal, $span:literal, $order:literal) => {
+        concat!(
+            "select ",
+            $columns,
+            " from deferral ",
+            $joins,
+            " where ",
             $scope,
             " and ",
             $edge,
             " and ($3 is null or deferral.state = $3) and ($4 is null or deferral.workload = $4)
-                and ($5 is null or deferral.group_name = $5)
-              order by deferral.id ",
+                and ($5 is null or deferral.group_name = $5)",
+            $span,
+            " order by deferral.id ",
             $order,
             " limit $6"
         )
     };
 }
 
-const OLDER_OF_TENANT: &str = page!("deferral.tenant = $2", "deferral.id < $1", "desc");
-const NEWER_OF_TENANT: &str = page!("deferral.tenant = $2", "deferral.id > $1", "asc");
-const OLDER_OF_ALL: &str = page!("$2 is null", "deferral.id < $1", "desc");
-const NEWER_OF_ALL: &str = page!("$2 is null", "deferral.id > $1", "asc");
+const OLDER_OF_TENANT: (&str, &str) = page!("deferral.tenant = $2", "deferral.id < $1", "desc");
+const NEWER_OF_TENANT: (&str, &str) = page!("deferral.tenant = $2", "deferral.id > $1", "asc");
+const OLDER_OF_ALL: (&str, &str) = page!("$2 is null", "deferral.id < $1", "desc");
+const NEWER_OF_ALL: (&str, &str) = page!("$2 is null", "deferral.id > $1", "asc");

@@ -67,6 +67,11 @@ impl Engine {
         Ok(Self::Postgres(pool.connect_lazy_with(options)))
     }
 
+    /// Whether large tables are in parts, one for each day.
+    pub(crate) fn has_partitions(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite { reader, writer } => {

@@ -11,6 +11,7 @@ use crate::domain::deferral::Deferral;
 use crate::domain::id::DeferralId;
 use crate::store::deferrals::{DeferralRow, deferral_columns, deferral_joins};
 use crate::store::engine::read;
+use crate::store::partitions::IdSpan;
 use crate::store::{Scope, Store, StoreError};
 
 /// Rows in one statement on SQLite, far below the 32,766 parameters that it allows.
@@ -188,18 +189,35 @@ impl Store {
     /// # Errors
     /// If the store is unavailable.
     pub async fn feed_page(&self, scope: &Scope, after: Position, last: Position) -> Result<FeedPage, StoreError> {
-        let statement = match scope {
+        let (ids, statement) = match scope {
             Scope::Tenant(_) => PAGE_OF_TENANT,
             Scope::All => PAGE_OF_ALL,
         };
         let mut page = FeedPage { lines: Vec::new(), end: last };
         let mut bytes = 0;
         read!(self, tx => {
+            let mut span = IdSpan::ALL;
+            if self.engine.has_partitions() {
+                let lines: Vec<(Position, DeferralId)> = sqlx::query_as(ids)
+                    .bind(after)
+                    .bind(last)
+                    .bind(scope.tenant())
+                    .bind(PAGE_LINES as i64)
+                    .fetch_all(&mut *tx)
+                    .await?;
+                // The page ends with these: should one be gone in an instant, no line may be taken in its stead.
+                if let Some((position, _)) = lines.get(PAGE_LINES - 1) {
+                    page.end = *position;
+                }
+                span = IdSpan::of(lines.iter().map(|(_, id)| *id));
+            }
             let mut rows = sqlx::query_as::<_, PlacedRow>(statement)
                 .bind(after)
-                .bind(last)
+                .bind(page.end)
                 .bind(scope.tenant())
                 .bind(PAGE_LINES as i64)
+                .bind(span.first)
+                .bind(span.last)
                 .fetch(&mut *tx);
             while let Some(row) = rows.try_next().await? {
                 let deferral = self.deferral_of(row.deferral)?;
@@ -225,14 +243,18 @@ impl Store {
     }
 }
 
-/// A page of one scope: with "all or this tenant" in one text, SQLite would look for a tenant's lines among everybody's.
+/// The ids on a page of one scope, and what stands on it: with "all or this tenant" in one text, SQLite would look for a
+/// tenant's lines among everybody's.
 macro_rules! page {
     ($scope:literal) => {
+        (page!("deferral.id", "", $scope), page!(deferral_columns!(), deferral_joins!("$5", "$6"), $scope))
+    };
+    ($columns:expr, $joins:expr, $scope:literal) => {
         concat!(
             "select feed.position, ",
-            deferral_columns!(),
+            $columns,
             " from feed join deferral on deferral.id = feed.deferral_id ",
-            deferral_joins!(),
+            $joins,
             " where ",
             $scope,
             " and feed.position > $1 and feed.position <= $2 order by feed.position limit $4"
@@ -240,5 +262,5 @@ macro_rules! page {
     };
 }
 
-const PAGE_OF_TENANT: &str = page!("feed.tenant = $3");
-const PAGE_OF_ALL: &str = page!("$3 is null");
+const PAGE_OF_TENANT: (&str, &str) = page!("feed.tenant = $3");
+const PAGE_OF_ALL: (&str, &str) = page!("$3 is null");

@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::domain::deferral::Deferral;
 use crate::domain::id::DeferralId;
-use crate::store::deferrals::{DeferralRow, select_deferral};
+use crate::store::deferrals::{DeferralRow, SELECT};
 use crate::store::engine::read;
+use crate::store::partitions::IdSpan;
 use crate::store::{Store, StoreError};
 
 /// Deferrals read at a time; more would hold as many answers in memory at once.
@@ -108,7 +109,11 @@ impl Store {
         let mut found = HashMap::with_capacity(ids.len());
         for some in ids.chunks(BITE) {
             let rows: Vec<DeferralRow> = read!(self, tx => {
-                let mut select = QueryBuilder::new(select_deferral!("where deferral.id in ("));
+                let span = IdSpan::of(some.iter().copied());
+                let mut select = QueryBuilder::new(SELECT);
+                select.push(" and outcome.deferral_id >= ").push_bind(span.first);
+                select.push(" and outcome.deferral_id <= ").push_bind(span.last);
+                select.push(" where deferral.id in (");
                 let mut list = select.separated(", ");
                 for id in some {
                     list.push_bind(*id);

@@ -11,6 +11,7 @@ use crate::domain::money::NanoUsd;
 use crate::domain::usage::Tokens;
 use crate::store::engine::{read, write};
 use crate::store::packing::Packed;
+use crate::store::partitions::{IdSpan, RECORDS};
 use crate::store::records::{Bundle, WriteBundle as _};
 use crate::store::{Position, Store, StoreError};
 
@@ -63,22 +64,24 @@ impl Store {
             let from: Position = sqlx::query_scalar("select value from counter where name = 'recorded'")
                 .fetch_one(&mut *tx)
                 .await?;
-            let last: Option<i64> = sqlx::query_scalar(
-                "select max(position) from (select position from feed where position > $1 order by position limit $2)
-                     as searched",
+            let lines: Vec<(Position, DeferralId)> = sqlx::query_as(
+                "select position, deferral_id from feed where position > $1 order by position limit $2",
             )
             .bind(from)
             .bind(BITE_LINES)
-            .fetch_one(&mut *tx)
+            .fetch_all(&mut *tx)
             .await?;
-            if let Some(last) = last {
+            if let Some((last, _)) = lines.last() {
+                let span = IdSpan::of(lines.iter().map(|(_, id)| *id));
                 let mut rows = sqlx::query_as::<_, Row>(UNRECORDED)
                     .bind(from)
                     .bind(last)
                     .bind(BITE_LINES)
+                    .bind(span.first)
+                    .bind(span.last)
                     .fetch(&mut *tx);
                 // Deferrals that are gone by now are passed over.
-                reach = Some(Position(last));
+                reach = Some(*last);
                 while let Some(row) = rows.try_next().await? {
                     let position = row.position;
                     let deferral = self.unrecorded_of(row);
@@ -101,8 +104,7 @@ impl Store {
     /// # Errors
     /// If the store is unavailable; then nothing was written.
     pub async fn record_deferrals(&self, from: Position, to: Position, bundle: Bundle<'_>) -> Result<bool, StoreError> {
-        self.make_room(bundle.calls.iter().map(|call| call.record.at)).await?;
-        let is_ours = self.noticing(self.record_deferrals_once(from, to, bundle).await)?;
+        let is_ours = self.in_room(RECORDS, bundle.days(), || self.record_deferrals_once(from, to, bundle)).await?;
         crash::point("inventory.deferrals");
         Ok(is_ours)
     }
@@ -184,19 +186,38 @@ struct Row {
     live_nanousd: Option<NanoUsd>,
 }
 
-/// Bodies and answers are looked up for each: as a join, PostgreSQL may rather read all there are.
-const UNRECORDED: &str = "
-    select line.position, deferral.id, deferral.tenant, deferral.model, deferral.workload, deferral.client,
-        deferral.rule, deferral.accepted_at, deferral.completed_at, deferral.served_by, deferral.caller_left_at,
-        (select codec from payload where deferral_id = deferral.id) as codec,
-        (select body from payload where deferral_id = deferral.id) as body,
-        (select status from outcome where deferral_id = deferral.id) as status,
-        (select codec from outcome where deferral_id = deferral.id) as answer_codec,
-        (select body from outcome where deferral_id = deferral.id) as answer_body,
-        entry.input_tokens, entry.output_tokens, entry.cache_write_5m_tokens, entry.cache_write_1h_tokens,
-        entry.cache_read_tokens, entry.paid_nanousd, entry.live_nanousd
-    from (select position, deferral_id from feed where position > $1 and position <= $2
-          order by position limit $3) as line
-    join deferral on deferral.id = line.deferral_id
-    left join entry on entry.deferral_id = deferral.id and entry.kind = 'answer'
-    order by line.position";
+/// A column of a body or an answer, looked up for each deferral: as a join, PostgreSQL may rather read all there are. The
+/// ids lie between $4 and $5.
+macro_rules! of_deferral {
+    ($column:literal, $table:literal) => {
+        concat!(
+            "(select ",
+            $column,
+            " from ",
+            $table,
+            " where deferral_id = deferral.id and deferral_id >= $4 and deferral_id <= $5)"
+        )
+    };
+}
+
+const UNRECORDED: &str = concat!(
+    "select line.position, deferral.id, deferral.tenant, deferral.model, deferral.workload, deferral.client,
+         deferral.rule, deferral.accepted_at, deferral.completed_at, deferral.served_by, deferral.caller_left_at, ",
+    of_deferral!("codec", "payload"),
+    " as codec, ",
+    of_deferral!("body", "payload"),
+    " as body, ",
+    of_deferral!("status", "outcome"),
+    " as status, ",
+    of_deferral!("codec", "outcome"),
+    " as answer_codec, ",
+    of_deferral!("body", "outcome"),
+    " as answer_body,
+         entry.input_tokens, entry.output_tokens, entry.cache_write_5m_tokens, entry.cache_write_1h_tokens,
+         entry.cache_read_tokens, entry.paid_nanousd, entry.live_nanousd
+     from (select position, deferral_id from feed where position > $1 and position <= $2
+           order by position limit $3) as line
+     join deferral on deferral.id = line.deferral_id
+     left join entry on entry.deferral_id = deferral.id and entry.kind = 'answer'
+     order by line.position",
+);

@@ -1,15 +1,16 @@
 //! Records of calls: written in bundles, each with the sums of its hours, once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{PgConnection, QueryBuilder, SqliteConnection};
 
-use crate::clock::Timestamp;
+use crate::clock::{Day, Timestamp};
 use crate::domain::charge::{ChargeKey, ChargeSum};
 use crate::domain::tally::{Recorded, Tally, TallyKey, whole};
 use crate::domain::workload::WorkloadId;
 use crate::store::charges::add_charges;
 use crate::store::engine::write;
+use crate::store::partitions::RECORDS;
 use crate::store::{Store, StoreError};
 
 /// Rows in one statement on SQLite, below the 32,766 parameters that it allows: each statement is a walk to the
@@ -32,6 +33,13 @@ pub struct Bundle<'a> {
     pub seen: &'a BTreeMap<WorkloadId, Timestamp>,
     /// Now.
     pub now: Timestamp,
+}
+
+impl Bundle<'_> {
+    /// The days on which its calls came.
+    pub(super) fn days(&self) -> BTreeSet<Day> {
+        self.calls.iter().map(|call| Day::of(call.record.at)).collect()
+    }
 }
 
 /// The columns of a record, in the order in which they are written and read.
@@ -87,8 +95,7 @@ impl Store {
     /// If the store is unavailable.
     pub async fn record(&self, bundle: Bundle<'_>) -> Result<(), StoreError> {
         let Some(last) = bundle.calls.last() else { return Ok(()) };
-        self.make_room(bundle.calls.iter().map(|call| call.record.at)).await?;
-        self.noticing(self.record_once(bundle, last).await)
+        self.in_room(RECORDS, bundle.days(), || self.record_once(bundle, last)).await
     }
 
     async fn record_once(&self, bundle: Bundle<'_>, last: &Recorded) -> Result<(), StoreError> {

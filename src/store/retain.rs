@@ -3,23 +3,44 @@
 use crate::clock::Timestamp;
 use crate::store::engine::{Dialect, Engine, write};
 use crate::store::lanes::FORGET_AFTER;
+use crate::store::partitions::{BODIES, RECORDS};
 use crate::store::{Store, StoreError};
 
 impl Store {
     /// Deletes at most `limit` deferrals that became final before `before`, with all that belongs to them; says how many.
+    /// On PostgreSQL bodies and answers stay behind, for [`Store::forget_bodies`].
     ///
     /// # Errors
     /// If the store is unavailable.
     pub async fn forget_deferrals(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let parts: &[&str] = if self.engine.has_partitions() {
+            &[FORGET_ATTEMPTS]
+        } else {
+            &[FORGET_PAYLOADS, FORGET_OUTCOMES, FORGET_ATTEMPTS]
+        };
         Ok(write!(self, tx => {
             // One at a time: between two statements another replica would change the choice, and leave parts behind.
             sqlx::query(MARK_FORGETTING).bind(before).execute(&mut *tx).await?;
             // The parts go first, each by the same choice; the deferrals themselves last.
-            for statement in [FORGET_PAYLOADS, FORGET_OUTCOMES, FORGET_ATTEMPTS] {
-                sqlx::query(statement).bind(before).bind(i64::from(limit)).execute(&mut *tx).await?;
+            for statement in parts {
+                sqlx::query(*statement).bind(before).bind(i64::from(limit)).execute(&mut *tx).await?;
             }
             sqlx::query(FORGET_DEFERRALS).bind(before).bind(i64::from(limit)).execute(tx).await?.rows_affected()
         }))
+    }
+
+    /// Drops, on PostgreSQL, the bodies and answers of the days that were over before `before` and of which no deferral is
+    /// left; says how many days.
+    ///
+    /// They are the bulk of all bytes, and deleted row by row they would leave as much to be vacuumed.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn forget_bodies(&self, before: Timestamp) -> Result<u64, StoreError> {
+        match &self.engine {
+            Engine::Postgres(pool) => self.drop_partitions(pool, BODIES, before).await,
+            Engine::Sqlite { .. } => Ok(0),
+        }
     }
 
     /// Deletes at most `limit` lines of the feed and deliveries, and the groups, that were done before `before`; says how many.
@@ -54,7 +75,7 @@ impl Store {
     /// If the store is unavailable.
     pub async fn forget_records(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         if let Engine::Postgres(pool) = &self.engine {
-            return self.drop_partitions(pool, before).await;
+            return self.drop_partitions(pool, RECORDS, before).await;
         }
         Ok(write!(self, tx => {
             sqlx::query(FORGET_RECORDS).bind(before).bind(i64::from(limit)).execute(tx).await?.rows_affected()

@@ -28,6 +28,7 @@ mod fixture;
 mod groups;
 mod ledger;
 mod model;
+mod partitions;
 mod plans;
 mod queue;
 mod reads;

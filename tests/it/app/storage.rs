@@ -59,6 +59,10 @@ impl Storage {
         Self { folder: TempDir::new().unwrap(), database: Some(database) }
     }
 
+    pub(crate) fn engine(&self) -> Engine {
+        if self.database.is_some() { Engine::Postgres } else { Engine::Sqlite }
+    }
+
     /// A folder that goes with the store.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

@@ -66,7 +66,7 @@ enum Story {
 use Story::*;
 
 /// Every crash point, and the story that passes it.
-const CRASHES: [(&str, Story); 43] = [
+const CRASHES: [(&str, Story); 44] = [
     ("admit.commit", Plain),
     ("admit.ticket", Plain),
     ("build.wake", Plain),
@@ -100,6 +100,7 @@ const CRASHES: [(&str, Story); 43] = [
     ("deliver.answered", Plain),
     ("deliver.noted", Plain),
     ("replay.answer", Replayed),
+    ("retain.bodies", Forgotten),
     ("retain.batches", Forgotten),
     ("retain.lanes", Forgotten),
     ("group.closed", Grouped),

@@ -1,0 +1,1 @@
+-- Here tables have no partitions: what need not be kept is deleted row by row, and its pages are used again.
