@@ -251,6 +251,11 @@ impl TestApp {
         self.journal.forgive();
     }
 
+    /// What it has warned of.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.journal.warnings()
+    }
+
     /// Where callers connect.
     pub(crate) fn gateway(&self) -> SocketAddr {
         self.app().gateway
