@@ -10,7 +10,7 @@ use offpeak::domain::price::{PriceTable, Tier};
 use offpeak::domain::usage::{Billed, Pass, Tokens, Usage};
 use serde_json::{Value, json};
 
-use super::HOUR;
+use super::{HOUR, MINUTE};
 use crate::it::app::{Engine, Setup, TestApp, on_both_engines};
 
 on_both_engines! {
@@ -27,6 +27,12 @@ const LIFE: Duration = HOUR;
 const NIGHT: u32 = 2;
 const WORKING_HOURS: std::ops::Range<u32> = 9..13;
 const WORKING_DAYS: std::ops::Range<u32> = 0..5;
+
+/// When calls are sent: at once, while the first ones are out, and when those behind them are; in minutes.
+const SENT_AT: [u32; 3] = [0, 3, 8];
+
+/// When something may be sent or be over; in minutes.
+const LOOKED_AT: [u32; 6] = [0, 3, 6, 8, 12, 14];
 
 const RULES: &str = r#"
 [[rule]]
@@ -46,11 +52,12 @@ deadline = "12h"
 cache = "auto"
 "#;
 
-/// A job that sends so many calls at once.
+/// A job of the night or of each hour.
 struct Job {
     workload: &'static str,
     model: &'static str,
-    calls: u32,
+    /// How many calls it sends, at each of [`SENT_AT`].
+    calls: [u32; 3],
     /// The tools and the system prompt of a call, by the day and by the call's number.
     prompt: fn(u32, u32) -> (Value, Value),
     /// Whether anything can be gained: not where the beginnings are too short, or there is no time to wait.
@@ -58,16 +65,28 @@ struct Job {
 }
 
 const NIGHTLY: [Job; 6] = [
-    Job { workload: "digests", model: "claude-haiku-5-5", calls: 7, prompt: always_the_same, is_cacheable: true },
-    Job { workload: "dated", model: "claude-opus-5-5", calls: 6, prompt: date_at_the_end, is_cacheable: true },
-    Job { workload: "drifting", model: "claude-sonnet-5", calls: 4, prompt: date_at_the_beginning, is_cacheable: true },
-    Job { workload: "short", model: "claude-opus-4-8", calls: 3, prompt: always_the_same, is_cacheable: false },
-    Job { workload: "unlike", model: "claude-haiku-5-5", calls: 2, prompt: each_its_own, is_cacheable: true },
-    Job { workload: "hurried", model: "claude-haiku-5-5", calls: 3, prompt: in_a_hurry, is_cacheable: false },
+    Job {
+        workload: "digests",
+        model: "claude-haiku-5-5",
+        calls: [5, 2, 1],
+        prompt: always_the_same,
+        is_cacheable: true,
+    },
+    Job { workload: "dated", model: "claude-opus-5-5", calls: [4, 0, 1], prompt: date_at_the_end, is_cacheable: true },
+    Job {
+        workload: "drifting",
+        model: "claude-sonnet-5",
+        calls: [4, 0, 0],
+        prompt: date_at_the_beginning,
+        is_cacheable: true,
+    },
+    Job { workload: "short", model: "claude-opus-4-8", calls: [3, 0, 0], prompt: always_the_same, is_cacheable: false },
+    Job { workload: "unlike", model: "claude-haiku-5-5", calls: [2, 0, 0], prompt: each_its_own, is_cacheable: true },
+    Job { workload: "hurried", model: "claude-haiku-5-5", calls: [3, 0, 0], prompt: in_a_hurry, is_cacheable: false },
 ];
 
 const HOURLY: Job =
-    Job { workload: "hourly", model: "claude-opus-5-5", calls: 3, prompt: every_hour, is_cacheable: true };
+    Job { workload: "hourly", model: "claude-opus-5-5", calls: [3, 0, 0], prompt: every_hour, is_cacheable: true };
 
 fn text(start: &str, bytes: usize) -> String {
     let mut text = start.to_owned();
@@ -135,11 +154,24 @@ async fn a_month_costs_little_more_than_it_must(engine: Engine) {
     check(&app, &books).await;
 }
 
-/// Sends the calls of some jobs, and lets the first ones and those behind them be done.
+/// Sends the calls of some jobs, and lets all of them be done.
 async fn run(app: &TestApp, jobs: &[Job], day: u32, books: &mut Books) {
+    let start = app.clock.now();
+    for minute in LOOKED_AT {
+        app.clock.advance(start.plus(minute * MINUTE).since(app.clock.now()));
+        if let Some(time) = SENT_AT.iter().position(|at| *at == minute) {
+            send(app, jobs, day, time, books).await;
+        }
+        app.settle_batches().await;
+    }
+}
+
+/// Sends what is sent at this one of the times.
+async fn send(app: &TestApp, jobs: &[Job], day: u32, time: usize, books: &mut Books) {
     let mut calls = Vec::new();
     for job in jobs {
-        for number in 0..job.calls {
+        let before: u32 = job.calls[..time].iter().sum();
+        for number in before..before + job.calls[time] {
             let (tools, system) = (job.prompt)(day, number);
             let sent = books.entry((job.workload, format!("{tools}{system}"))).or_default();
             sent.tokens = tokens(&[&tools, &system]);
@@ -153,11 +185,6 @@ async fn run(app: &TestApp, jobs: &[Job], day: u32, books: &mut Books) {
     }
     for ticket in join_all(calls).await {
         ticket.expect(202);
-    }
-    app.settle().await;
-    for _ in 0..2 {
-        app.clock.advance(BATCH_TIME);
-        app.settle().await;
     }
 }
 
@@ -241,7 +268,6 @@ async fn check(app: &TestApp, books: &Books) {
         let spared: i64 =
             own.map(|(_, sent)| most_spared(sent, &Costs::of(job.model, sent.tokens, sent.runs[0].0))).sum();
         let optimum = uncached / 2 - spared;
-        eprintln!("{}: paid {paid}, uncached {}, optimum {optimum}", job.workload, uncached / 2);
         assert!(2 * paid <= uncached, "{}: {paid} with caching, twice {uncached} without", job.workload);
         assert!(paid >= optimum, "{}: {paid} is less than the least, {optimum}", job.workload);
         (all_paid, all_uncached, all_optimum) = (all_paid + paid, all_uncached + uncached, all_optimum + optimum);
