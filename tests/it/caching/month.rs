@@ -25,14 +25,15 @@ const LIFE: Duration = HOUR;
 
 /// When the jobs of the night run, and those of each hour, which rest on two days of seven.
 const NIGHT: u32 = 2;
-const WORKING_HOURS: std::ops::Range<u32> = 9..13;
+const WORKING_HOURS: std::ops::Range<u32> = 9..12;
 const WORKING_DAYS: std::ops::Range<u32> = 0..5;
 
 /// When calls are sent: at once, while the first ones are out, and when those behind them are; in minutes.
 const SENT_AT: [u32; 3] = [0, 3, 8];
 
-/// When something may be sent or be over; in minutes.
-const LOOKED_AT: [u32; 6] = [0, 3, 6, 8, 12, 14];
+/// When something of these jobs is sent or over; in minutes.
+const NIGHTLY_LOOKS: [u32; 6] = [0, 3, 6, 8, 12, 14];
+const HOURLY_LOOKS: [u32; 3] = [0, 6, 12];
 
 const RULES: &str = r#"
 [[rule]]
@@ -139,13 +140,10 @@ async fn a_month_costs_little_more_than_it_must(engine: Engine) {
     for day in 0..DAYS {
         for hour in 0..24 {
             let next_hour = app.clock.now().plus(HOUR);
-            let jobs: &[Job] = match hour {
-                NIGHT => &NIGHTLY,
-                _ if WORKING_HOURS.contains(&hour) && WORKING_DAYS.contains(&(day % 7)) => &[HOURLY],
-                _ => &[],
-            };
-            if !jobs.is_empty() {
-                run(&app, jobs, day, &mut books).await;
+            if hour == NIGHT {
+                run(&app, (&NIGHTLY, &NIGHTLY_LOOKS), day, &mut books).await;
+            } else if WORKING_HOURS.contains(&hour) && WORKING_DAYS.contains(&(day % 7)) {
+                run(&app, (&[HOURLY], &HOURLY_LOOKS), day, &mut books).await;
             }
             app.clock.advance(next_hour.since(app.clock.now()));
         }
@@ -155,9 +153,9 @@ async fn a_month_costs_little_more_than_it_must(engine: Engine) {
 }
 
 /// Sends the calls of some jobs, and lets all of them be done.
-async fn run(app: &TestApp, jobs: &[Job], day: u32, books: &mut Books) {
+async fn run(app: &TestApp, (jobs, looks): (&[Job], &[u32]), day: u32, books: &mut Books) {
     let start = app.clock.now();
-    for minute in LOOKED_AT {
+    for &minute in looks {
         app.clock.advance(start.plus(minute * MINUTE).since(app.clock.now()));
         if let Some(time) = SENT_AT.iter().position(|at| *at == minute) {
             send(app, jobs, day, time, books).await;
