@@ -9,12 +9,12 @@ mod upstream;
 
 use std::time::Duration;
 
+use crate::Options;
 use crate::comparison::{Comparison, OFFPEAK, Report, Unit};
-use crate::{Options, live::load::Measured};
 
-pub(crate) use load::{child as load_child, run as load};
+pub(crate) use load::{Measured, child as load_child, run as load};
 pub(crate) use process::{Proxy, Upstream, Way, is_installed};
-pub(crate) use upstream::child as upstream_child;
+pub(crate) use upstream::{EVENTS, PAUSE, child as upstream_child, event};
 
 const NGINX: &str = "nginx";
 const DIRECT: &str = "direct";

@@ -18,6 +18,7 @@ mod memory;
 mod ours;
 mod rules;
 mod sink;
+mod undisturbed;
 mod workloads;
 
 use std::path::PathBuf;
@@ -95,6 +96,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         flush::measure(&bench, &mut report).await?;
         ingest::measure(&bench, &mut report).await?;
         memory::measure(&bench, &mut report).await?;
+        undisturbed::measure(&bench, &mut report).await?;
         workloads::measure(&bench, &mut report).await?;
         backlog::measure(&bench, &mut report).await?;
     }

@@ -1,11 +1,12 @@
-//! The sink: a provider that takes no time. It swallows creates, has ended every batch, and streams prepared results.
+//! The sink: a provider that takes no time. It swallows creates, has ended every batch, and streams prepared results; a
+//! live call is answered event by event.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::{Method, Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -16,8 +17,10 @@ use hyper_util::rt::TokioIo;
 use offpeak::domain::id::DeferralId;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::interval;
 
 use crate::calls::Texts;
+use crate::live::{EVENTS, PAUSE, event};
 
 /// Results in one write: about as much as arrives at a time from afar.
 const LINES_AT_ONCE: usize = 32;
@@ -78,6 +81,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, hyper::Error> {
+    if request.uri().path() == "/v1/messages" {
+        return Ok(Response::new(paced()));
+    }
     let path = request.uri().path().trim_start_matches("/v1/messages/batches").trim_start_matches('/').to_owned();
     if request.method() == Method::POST {
         let mut body = request.into_body();
@@ -102,6 +108,14 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
             Ok(Response::new(StreamBody::new(stream::iter(chunks)).boxed_unsync()))
         }
     }
+}
+
+fn paced() -> UnsyncBoxBody<Bytes, Infallible> {
+    let events = stream::unfold(interval(PAUSE), async |mut pause| {
+        pause.tick().await;
+        Some((Ok(Frame::data(Bytes::from(event()))), pause))
+    });
+    StreamBody::new(events.take(EVENTS)).boxed_unsync()
 }
 
 fn batch(id: &str, status: &str) -> UnsyncBoxBody<Bytes, Infallible> {

@@ -151,6 +151,15 @@ impl Proxy {
         Self::serve(command, &settings)
     }
 
+    /// The same with this upstream, for which it works as fast as it can.
+    pub(crate) fn working(store: &str, upstream: &str) -> anyhow::Result<Self> {
+        let mut settings = vec![("STORE__URL", store), ("STORE__MASTER_KEY", MASTER_KEY), ("BATCH__LINGER", "0")];
+        settings.push(("UPSTREAM__URL", upstream));
+        let mut command = Command::new(OFFPEAK);
+        command.env_clear();
+        Self::serve(command, &settings)
+    }
+
     fn serve(mut command: Command, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let (folder, address) = (TempDir::new()?, free_address()?);
         command.arg("serve").current_dir(folder.path());

@@ -17,9 +17,9 @@ use super::Shape;
 use super::load::nanos;
 
 /// Events of a stream, how many of them arrive in one write when they come in bursts, and the pause when they do not.
-const EVENTS: usize = 50;
+pub(crate) const EVENTS: usize = 50;
 const EVENTS_IN_BURST: usize = 10;
-const PAUSE: Duration = Duration::from_millis(5);
+pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 
 /// What is read of a request at most before it is taken for a long body.
 const LONG: usize = 1_000_000;
@@ -154,7 +154,8 @@ fn stream_head() -> String {
     format!("HTTP/1.1 200 OK\r\n{HEADERS}content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
 }
 
-fn event() -> String {
+/// An event that says when it left.
+pub(crate) fn event() -> String {
     format!(
         "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"t\":\"{:020}\",\"delta\":{{\"type\":\"text_delta\",\"text\":\"some words \"}}}}\n\n",
         nanos()
