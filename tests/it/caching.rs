@@ -1,5 +1,6 @@
 //! Caching in batches: who goes ahead, who follows, what it costs, and that nobody waits for it who has no time.
 
+mod gains;
 mod month;
 mod off;
 
@@ -49,6 +50,14 @@ async fn ask(app: &TestApp, letter: &str, numbers: std::ops::Range<usize>) -> Ve
         ids.push(app.call(alike(letter, number)).send().await.id());
     }
     ids
+}
+
+/// So many calls of a workload that share a beginning, until they are done.
+async fn of_workload(app: &TestApp, workload: &str, letter: &str, count: usize) {
+    for number in 0..count {
+        app.call(alike(letter, number)).header("x-defer-workload", workload).send().await.id();
+    }
+    app.finish().await;
 }
 
 /// How many calls each batch had, and whether all of them were marked.

@@ -271,6 +271,6 @@ async fn check(app: &TestApp, books: &Books) {
         (all_paid, all_uncached, all_optimum) = (all_paid + paid, all_uncached + uncached, all_optimum + optimum);
     }
     assert!(100 * all_paid <= 105 * all_optimum, "{all_paid} where {all_optimum} would do");
-    // There was something to be spared.
-    assert!(4 * all_optimum < all_uncached, "{all_optimum} of {all_uncached}");
+    // There was much to be spared: two parts of five.
+    assert!(10 * all_optimum < 3 * all_uncached, "{all_optimum} of half of {all_uncached}");
 }
