@@ -135,6 +135,10 @@ pub fn plan(
 }
 
 /// The beginnings that at least two share, or that are or will be in the cache.
+///
+/// Calls that come one by one, each within an hour of the one before, could keep a beginning in the cache among
+/// themselves. Nothing is written for them: of the first ones nobody knows whether others follow, and where none does,
+/// writing costs twice what it would have spared.
 fn shared<'a>(
     candidates: &'a [Candidate],
     standings: &HashMap<PrefixHash, Standing>,

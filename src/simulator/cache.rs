@@ -1,7 +1,7 @@
 //! The prompt cache: what of a prompt was written and read, by the text before each `cache_control` mark.
 //!
-//! Entries belong to a workspace and a model; live calls and batches have caches apart. A prefix below
-//! [`MIN_TOKENS`] is not cached. An entry lives from the start of the call that wrote or read it, and is there for
+//! Entries belong to a workspace and a model; live calls and batches have caches apart. A prefix below the
+//! model's minimum is not cached. An entry lives from the start of the call that wrote or read it, and is there for
 //! calls that begin after that one was answered; so all items of one batch miss what none of them has written yet.
 //! Thinking, effort, tool choice and images do not invalidate anything here.
 
@@ -15,9 +15,8 @@ use super::call::{Fields, PROMPT};
 use super::digest::Digest;
 use super::error::ApiError;
 use crate::clock::Timestamp;
+use crate::domain::cacheable::minimum_tokens;
 
-/// The shortest prefix that is cached: the smallest of the provider's minimums.
-const MIN_TOKENS: u64 = 512;
 /// How many blocks back from a mark an earlier entry is found, the mark's own included.
 const LOOKBACK: usize = 20;
 /// How many marks a call may have.
@@ -49,6 +48,8 @@ enum Ttl {
 pub(super) struct Plan {
     prefixes: Vec<Prefix>,
     marks: Vec<(usize, Ttl)>,
+    /// The fewest tokens that its model caches.
+    minimum: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -107,7 +108,7 @@ impl Cache {
         }
         for (at, ttl) in plan.marks.iter().filter(|(at, _)| hit.is_none_or(|hit| *at > hit)) {
             let prefix = plan.prefixes[*at];
-            if prefix.tokens >= MIN_TOKENS {
+            if prefix.tokens >= plan.minimum {
                 let written = match ttl {
                     Ttl::Minutes5 => &mut visit.usage.written_5m,
                     Ttl::Hour1 => &mut visit.usage.written_1h,
@@ -143,8 +144,9 @@ impl Builder {
         let mut digest = Digest::default();
         digest.word(owner);
         digest.word(if tier == Tier::Batch { "batch" } else { "live" });
-        digest.word(&call.text("model").unwrap_or_default());
-        Self { digest, plan: Plan { prefixes: Vec::new(), marks: Vec::new() } }
+        let model = call.text("model").unwrap_or_default();
+        digest.word(&model);
+        Self { digest, plan: Plan { prefixes: Vec::new(), marks: Vec::new(), minimum: minimum_tokens(&model) } }
     }
 
     /// Tools, system prompt or messages.
@@ -216,7 +218,7 @@ mod tests {
             // `type` weighs a token of its own.
             format!(r#"{{"type":"text","text":"{}"{mark}}}"#, n.to_string().repeat((tokens - 1) * 4))
         });
-        format!(r#"{{"model":"m","system":[{}]}}"#, blocks.collect::<Vec<_>>().join(","))
+        format!(r#"{{"model":"claude-opus-5","system":[{}]}}"#, blocks.collect::<Vec<_>>().join(","))
     }
 
     fn planned(body: &str, owner: &str, tier: Tier) -> Result<Option<Plan>, ApiError> {
@@ -281,6 +283,17 @@ mod tests {
     }
 
     #[test]
+    fn how_short_depends_on_the_model() {
+        for (model, minimum) in [("claude-opus-5", 512), ("claude-opus-4-8", 1_024), ("claude-haiku-4-5", 4_096)] {
+            let written = |tokens| {
+                let body = system(&[(tokens, Some("1h"))]).replace("claude-opus-5", model);
+                run(&mut Cache::default(), &body, NOW).written_1h
+            };
+            assert_eq!((written(minimum - 1), written(minimum)), (0, minimum as u64), "{model}");
+        }
+    }
+
+    #[test]
     fn looks_back_twenty_blocks() {
         let filled = |behind: usize| {
             let mut blocks = vec![(600, None)];
@@ -306,10 +319,10 @@ mod tests {
     #[test]
     fn a_mark_on_the_call_marks_its_last_block() {
         let body = format!(
-            r#"{{"model":"m","cache_control":{{"type":"ephemeral"}},"messages":[{{"role":"user","content":"{}"}}]}}"#,
+            r#"{{"model":"claude-opus-5","cache_control":{{"type":"ephemeral"}},"messages":[{{"role":"user","content":"{}"}}]}}"#,
             "x".repeat(4 * 600)
         );
         assert_eq!(run(&mut Cache::default(), &body, NOW), usage(0, 600, 0));
-        assert!(planned(r#"{"model":"m","messages":[]}"#, "w", Tier::Batch).unwrap().is_none());
+        assert!(planned(r#"{"model":"claude-opus-5","messages":[]}"#, "w", Tier::Batch).unwrap().is_none());
     }
 }

@@ -170,7 +170,17 @@ impl TestApp {
 
     /// The same where one may fail.
     pub(crate) async fn try_settle(&self) -> Result<(), StoreError> {
-        let workers = timetable(&self.app().crew, &Nudges::default(), Duration::ZERO);
+        self.let_look(|_| true).await
+    }
+
+    /// Only those workers look by whom calls get into batches and home again; many runs take less time so.
+    pub(crate) async fn settle_batches(&self) {
+        self.let_look(|name| ["flush", "submit-1", "poll", "ingest-1"].contains(&name)).await.unwrap();
+    }
+
+    async fn let_look(&self, wanted: fn(&str) -> bool) -> Result<(), StoreError> {
+        let mut workers = timetable(&self.app().crew, &Nudges::default(), Duration::ZERO);
+        workers.retain(|worker| wanted(worker.name));
         for _ in 0..LOOKS_MAX {
             let mut has_more = false;
             for worker in &workers {
@@ -249,6 +259,11 @@ impl TestApp {
     /// This test makes the app log errors.
     pub(crate) fn expect_errors(&self) {
         self.journal.forgive();
+    }
+
+    /// What it has warned of.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.journal.warnings()
     }
 
     /// Where callers connect.

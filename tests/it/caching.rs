@@ -1,5 +1,9 @@
 //! Caching in batches: who goes ahead, who follows, what it costs, and that nobody waits for it who has no time.
 
+mod gains;
+mod month;
+mod off;
+
 use std::time::Duration;
 
 use http::Method;
@@ -12,7 +16,6 @@ on_both_engines! {
     who_has_no_time_goes_at_once,
     a_first_call_that_takes_too_long_is_not_waited_for,
     a_flush_sends_those_who_wait,
-    nights_of_traffic_cost_little_more_than_they_must,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -47,6 +50,14 @@ async fn ask(app: &TestApp, letter: &str, numbers: std::ops::Range<usize>) -> Ve
         ids.push(app.call(alike(letter, number)).send().await.id());
     }
     ids
+}
+
+/// So many calls of a workload that share a beginning, until they are done.
+async fn of_workload(app: &TestApp, workload: &str, letter: &str, count: usize) {
+    for number in 0..count {
+        app.call(alike(letter, number)).header("x-defer-workload", workload).send().await.id();
+    }
+    app.finish().await;
 }
 
 /// How many calls each batch had, and whether all of them were marked.
@@ -116,34 +127,4 @@ async fn a_flush_sends_those_who_wait(engine: Engine) {
     app.settle().await;
     assert_eq!(batches(&app), [(1, true), (5, false)]);
     app.finish().await;
-}
-
-/// Nano-dollars for a token of this model in a batch: read plainly, written for an hour, read from the cache.
-const PLAIN: i64 = 50;
-const WRITE: i64 = 100;
-const READ: i64 = 5;
-
-const NIGHTS: usize = 4;
-const CALLS: usize = 12;
-
-async fn nights_of_traffic_cost_little_more_than_they_must(engine: Engine) {
-    let app = with_batches_of(engine, 6 * MINUTE, "12h").await;
-    for night in 0..NIGHTS {
-        let numbers = night * CALLS..(night + 1) * CALLS;
-        // Two jobs side by side, and one that only ever asks one thing.
-        ask(&app, "A", numbers.clone()).await;
-        ask(&app, "B", numbers).await;
-        ask(&app, &format!("C{night}"), 0..1).await;
-        app.finish().await;
-        app.clock.advance(20 * HOUR);
-    }
-    let paid = app.storage().count("select cast(sum(paid_nanousd) as bigint) from entry").await;
-    let uncached = app.storage().count("select cast(sum(uncached_nanousd) / 2 as bigint) from entry").await;
-    let written = app.storage().count("select cast(max(cache_write_1h_tokens) as bigint) from entry").await;
-    assert!(written > 0);
-    // Each night each job writes its beginning once, and reads it for all calls but one.
-    let (jobs, calls) = (2 * NIGHTS as i64, CALLS as i64);
-    let optimum = uncached - jobs * written * (calls * PLAIN - WRITE - (calls - 1) * READ);
-    assert!(paid <= uncached, "{paid} with caching, {uncached} without");
-    assert!(paid * 100 <= optimum * 105, "{paid} where {optimum} would do");
 }

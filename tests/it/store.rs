@@ -21,6 +21,7 @@ macro_rules! on_both_engines {
 
 mod accept;
 mod attach;
+mod caching;
 mod claims;
 mod deliveries;
 mod feed;

@@ -1,4 +1,4 @@
-//! The journal: errors that the app logs while a test runs on this thread.
+//! The journal: errors and warnings that the app logs while a test runs on this thread.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,16 +12,18 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 /// Listens from its opening until it is dropped.
 pub(super) struct Journal {
-    errors: Errors,
+    errors: Lines,
+    warnings: Lines,
     is_forgiving: AtomicBool,
     _listening: DefaultGuard,
 }
 
 impl Journal {
     pub(super) fn open() -> Self {
-        let errors = Errors::default();
-        let listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(errors.clone()));
-        Self { errors, is_forgiving: AtomicBool::new(false), _listening: listening }
+        let (errors, warnings) = (Lines::of(Level::ERROR), Lines::of(Level::WARN));
+        let listener = tracing_subscriber::registry().with(errors.clone()).with(warnings.clone());
+        let listening = tracing::subscriber::set_default(listener);
+        Self { errors, warnings, is_forgiving: AtomicBool::new(false), _listening: listening }
     }
 
     /// Errors are what the test wants.
@@ -31,20 +33,39 @@ impl Journal {
 
     /// The errors that nobody wanted.
     pub(super) fn errors(&self) -> Vec<String> {
-        if self.is_forgiving.load(Ordering::Relaxed) { Vec::new() } else { self.errors.0.lock().unwrap().clone() }
+        if self.is_forgiving.load(Ordering::Relaxed) { Vec::new() } else { self.errors.all() }
+    }
+
+    /// The warnings.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.warnings.all()
     }
 }
 
-#[derive(Clone, Default)]
-struct Errors(Arc<Mutex<Vec<String>>>);
+/// What was logged at one level.
+#[derive(Clone)]
+struct Lines {
+    level: Level,
+    lines: Arc<Mutex<Vec<String>>>,
+}
 
-impl<S: Subscriber> Layer<S> for Errors {
+impl Lines {
+    fn of(level: Level) -> Self {
+        Self { level, lines: Arc::default() }
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        if *metadata.level() == Level::ERROR && metadata.target().starts_with("offpeak") {
+        if *metadata.level() == self.level && metadata.target().starts_with("offpeak") {
             let mut line = Line(format!("logged by {}:", metadata.target()));
             event.record(&mut line);
-            self.0.lock().unwrap().push(line.0);
+            self.lines.lock().unwrap().push(line.0);
         }
     }
 }
