@@ -92,7 +92,7 @@ async fn replicas(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
 }
 
 /// An empty database with the schema.
-async fn fresh(bench: &Bench<'_>) -> anyhow::Result<Database> {
+pub(crate) async fn fresh(bench: &Bench<'_>) -> anyhow::Result<Database> {
     let database = bench.databases.empty(bench.kind).await?;
     Ours::open(&database.url(), NOWHERE).await?.store.close().await;
     Ok(database)

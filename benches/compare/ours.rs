@@ -47,6 +47,7 @@ impl Ours {
             Store::open(&Settings { url, master_key: KeySource::Given(key), encrypt_bodies: false }, vault).await?;
         store.migrate().await?;
         let clock = Clock::system();
+        store.make_room_ahead(clock.now()).await?;
         let provider =
             Provider::new(&provider::Settings { url: upstream.parse()?, timeout: Duration::from_secs(600) })?;
         let flushing = flush::Settings {

@@ -7,7 +7,7 @@ use crate::calls::Texts;
 use crate::comparison::{Comparison, Report, Unit};
 use crate::live::{self, Measured, Proxy, Shape};
 use crate::sink::Sink;
-use crate::{Bench, fixture};
+use crate::{Bench, accept, fixture};
 
 /// Streams at a time, and for how long: no longer than the rest of a flush takes.
 const STREAMS: usize = 64;
@@ -24,7 +24,7 @@ pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> anyhow::R
     }
     let texts = Arc::new(Texts::new()?);
     let sink = Sink::start(Arc::clone(&texts)).await?;
-    let empty = bench.databases.empty(bench.kind).await?;
+    let empty = accept::fresh(bench).await?;
     let queued = fixture::queued(bench, &texts, &sink).await?;
     let ended = fixture::ended(bench, &texts, &sink).await?;
     for _ in 0..bench.options.rounds {

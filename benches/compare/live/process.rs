@@ -140,7 +140,7 @@ impl Proxy {
         std::fs::write(&path, rules)?;
         let mut command = on_proxy_core(Path::new(OFFPEAK));
         command.env_clear().env("SSL_CERT_FILE", upstream.certificate()).env("OFFPEAK_CONFIG", &path);
-        Self::serve(command, &[("UPSTREAM__URL", &upstream.url(way))])
+        Self::serve_in(folder, command, &[("UPSTREAM__URL", &upstream.url(way))])
     }
 
     /// The same on both cores, with this store and nobody to send batches to.
@@ -160,8 +160,12 @@ impl Proxy {
         Self::serve(command, &settings)
     }
 
-    fn serve(mut command: Command, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let (folder, address) = (TempDir::new()?, free_address()?);
+    fn serve(command: Command, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::serve_in(TempDir::new()?, command, settings)
+    }
+
+    fn serve_in(folder: TempDir, mut command: Command, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let address = free_address()?;
         command.arg("serve").current_dir(folder.path());
         let usual =
             [("GATEWAY__LISTEN", &*address.to_string()), ("ADMIN__LISTEN", "127.0.0.1:0"), ("TELEMETRY__LOG", "error")];
