@@ -85,10 +85,12 @@ impl Tap {
     where
         B: Body<Data = Bytes>,
     {
+        // One that is known to be too long takes no room on its way.
+        let may_be_read = body.size_hint().lower() <= REQUEST_MAX as u64;
         let ear = self.0.as_ref().map(|watching| Ear {
             call: Arc::clone(&watching.seen.call),
             tray: Arc::clone(&watching.tray),
-            body: Some((Pieces::default(), watching.tray.requests.hold())),
+            body: may_be_read.then(|| (Pieces::default(), watching.tray.requests.hold())),
             bytes: 0,
             is_over: false,
         });
@@ -351,6 +353,31 @@ mod tests {
         assert!(Arc::ptr_eq(&asked.call, &seen.call) && !seen.hung_up);
         assert_eq!((seen.status, seen.answer_bytes), (200, 4));
         assert!(matches!(&seen.answer, Kept::Whole(pieces) if pieces.len() == 4));
+    }
+
+    /// A body that says that it is too long to be read.
+    struct Long;
+
+    impl Body for Long {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'x'; 10_000])))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(REQUEST_MAX as u64 + 1)
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_body_that_is_too_long_nothing_is_kept_meanwhile() {
+        let (tray, _) = tray();
+        let tap = Tap::open(&tray, &HeaderMap::new(), AT);
+        let mut body = tap.asking(Long);
+        body.frame().await.unwrap().unwrap();
+        assert!(tray.requests.hold().grow(8_000_000));
     }
 
     #[tokio::test]

@@ -229,7 +229,7 @@ impl Store {
             let mut rows = sqlx::query_as::<_, (DeferralId, i32, Option<i16>, i16, Vec<u8>)>(
                 "select deferral.id, deferral.body_bytes, deferral.cache_place, payload.codec, payload.body
                  from deferral join payload on payload.deferral_id = deferral.id
-                 where deferral.batch_id = $1 and deferral.state = 'batched' and deferral.id > $2
+                 where deferral.batch_id = $1 and deferral.state = 'batched' and deferral.id > $2 and deferral.id <= $4
                    and payload.deferral_id >= $3 and payload.deferral_id <= $4
                  order by deferral.id limit $5",
             )
