@@ -227,11 +227,14 @@ impl Store {
                 span = IdSpan::of(ids.into_iter());
             }
             let mut rows = sqlx::query_as::<_, (DeferralId, i32, Option<i16>, i16, Vec<u8>)>(
-                "select deferral.id, deferral.body_bytes, deferral.cache_place, payload.codec, payload.body
-                 from deferral join payload on payload.deferral_id = deferral.id
-                 where deferral.batch_id = $1 and deferral.state = 'batched' and deferral.id > $2 and deferral.id <= $4
-                   and payload.deferral_id >= $3 and payload.deferral_id <= $4
-                 order by deferral.id limit $5",
+                // Each body is looked up by itself: of a join PostgreSQL may make a comparison of each with each, where it
+                // believes that there is one.
+                "select id, body_bytes, cache_place,
+                     (select codec from payload where deferral_id = deferral.id and deferral_id >= $3 and deferral_id <= $4),
+                     (select body from payload where deferral_id = deferral.id and deferral_id >= $3 and deferral_id <= $4)
+                 from deferral
+                 where batch_id = $1 and state = 'batched' and id > $2 and id <= $4
+                 order by id limit $5",
             )
             .bind(batch)
             .bind(after)
