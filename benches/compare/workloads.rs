@@ -67,7 +67,8 @@ async fn from_calls(bench: &Bench<'_>, bare: &mut Bare, now: Timestamp) -> anyho
     let begin = Instant::now();
     bare.run(format!(
         "create temporary table page as
-         select workload_id, model, way, count(*), sum(input_tokens), sum(output_tokens), sum(paid_nanousd)
+         select workload_id, model, way, count(*) as calls, sum(input_tokens) as input, sum(output_tokens) as output,
+             sum(paid_nanousd) as paid
          from call_record where at >= {since} group by workload_id, model, way;
          drop table page"
     ))
@@ -120,7 +121,7 @@ async fn fill(bench: &Bench<'_>, database: &Database, calls: usize, now: Timesta
     ))
     .await?;
     for first in (0..calls).step_by(FILL) {
-        let when = after(&format!("({first} + n) * {step_millis}"));
+        let when = after(&format!("({first} + n) * cast({step_millis} as bigint)"));
         bare.run(format!(
             "insert into call_record (at, id, workload_id, way, model, client, status, retries, stream, hung_up, tool_turn,
                  tool_stop, messages, tools, max_tokens, input_tokens, output_tokens, cache_write_5m_tokens,
@@ -133,7 +134,7 @@ async fn fill(bench: &Bench<'_>, database: &Database, calls: usize, now: Timesta
         ))
         .await?;
     }
-    let (hour, each) = (after("n % 720 * 3600000"), calls / HOURS / WORKLOADS as usize);
+    let (hour, each) = (after("n % 720 * cast(3600000 as bigint)"), calls / HOURS / WORKLOADS as usize);
     bare.run(format!(
         "insert into call_hour (workload_id, hour, model, way, blocked_by, tenant, calls, unread, unpriced, succeeded,
              limited, refused, broken, unanswered, streamed, hung_up, retried, tool_turns, tool_stops, slowly_read,

@@ -5,7 +5,6 @@ use crate::domain::charge::{ChargeKey, ChargeSum, Terms};
 use crate::domain::ledger::{Line, Sums};
 use crate::domain::money::NanoUsd;
 use crate::domain::record::Way;
-use crate::domain::usage::Tokens;
 use crate::domain::workload::WorkloadId;
 use crate::store::engine::{Dialect, read, write};
 use crate::store::ledger::TokensRow;
@@ -186,11 +185,7 @@ const LINES_SQLITE: &str = lines!("hour / 86400000");
 const LINES_POSTGRES: &str = lines!("cast(floor(extract(epoch from hour) / 86400) as bigint)");
 
 #[derive(sqlx::FromRow)]
-struct LineRow {
-    day: i64,
-    workload: String,
-    model: String,
-    tenant: String,
+struct SumRow {
     calls: i64,
     unread: i64,
     unpriced: i64,
@@ -201,18 +196,43 @@ struct LineRow {
     uncached_nanousd: NanoUsd,
 }
 
-impl From<LineRow> for Line {
-    fn from(row: LineRow) -> Self {
-        let sums = Sums {
+impl From<SumRow> for ChargeSum {
+    fn from(row: SumRow) -> Self {
+        Self {
             calls: row.calls.unsigned_abs(),
-            late: 0,
             unread: row.unread.unsigned_abs(),
             unpriced: row.unpriced.unsigned_abs(),
             tokens: row.tokens.into(),
             web_searches: row.web_searches.unsigned_abs(),
             paid: row.paid_nanousd,
-            live: row.paid_nanousd,
             uncached: row.uncached_nanousd,
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct LineRow {
+    day: i64,
+    workload: String,
+    model: String,
+    tenant: String,
+    #[sqlx(flatten)]
+    sum: SumRow,
+}
+
+impl From<LineRow> for Line {
+    fn from(row: LineRow) -> Self {
+        let sum = ChargeSum::from(row.sum);
+        let sums = Sums {
+            calls: sum.calls,
+            late: 0,
+            unread: sum.unread,
+            unpriced: sum.unpriced,
+            tokens: sum.tokens,
+            web_searches: sum.web_searches,
+            paid: sum.paid,
+            live: sum.paid,
+            uncached: sum.uncached,
             paid_twice: NanoUsd::ZERO,
         };
         let workload = Some(row.workload);
@@ -229,14 +249,8 @@ struct ChargeRow {
     us_only: bool,
     fast: bool,
     prompt_above: i64,
-    calls: i64,
-    unread: i64,
-    unpriced: i64,
     #[sqlx(flatten)]
-    tokens: TokensRow,
-    web_searches: i64,
-    paid_nanousd: NanoUsd,
-    uncached_nanousd: NanoUsd,
+    sum: SumRow,
 }
 
 impl ChargeRow {
@@ -248,15 +262,6 @@ impl ChargeRow {
             fast: self.fast,
             prompt_above: self.prompt_above.unsigned_abs(),
         };
-        let sum = ChargeSum {
-            calls: self.calls.unsigned_abs(),
-            unread: self.unread.unsigned_abs(),
-            unpriced: self.unpriced.unsigned_abs(),
-            tokens: Tokens::from(self.tokens),
-            web_searches: self.web_searches.unsigned_abs(),
-            paid: self.paid_nanousd,
-            uncached: self.uncached_nanousd,
-        };
-        (ChargeKey { hour: self.hour, workload: self.workload_id, terms }, sum)
+        (ChargeKey { hour: self.hour, workload: self.workload_id, terms }, self.sum.into())
     }
 }

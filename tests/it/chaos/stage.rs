@@ -88,7 +88,6 @@ impl Stage {
         replica
     }
 
-    /// Starts a replica that dies at this point; perhaps before it serves.
     /// Every replica from now on reads this file of settings too.
     pub(super) fn configure(&mut self, file: &str) {
         let path = self.storage.folder().join("offpeak.toml");
@@ -96,6 +95,7 @@ impl Stage {
         self.environment.insert("OFFPEAK_CONFIG".to_owned(), path.display().to_string());
     }
 
+    /// Starts a replica that dies at this point; perhaps before it serves.
     pub(super) async fn start_armed(&self, point: &str) -> Replica {
         let mut environment = self.environment.clone();
         environment.insert("OFFPEAK_CRASH_AT".to_owned(), point.to_owned());
