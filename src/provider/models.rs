@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 
 use crate::clock::{Clock, Timestamp};
 use crate::domain::lane::Lane;
@@ -28,7 +29,14 @@ const MODELS_MAX: usize = 1_000;
 pub struct ModelKnowledge {
     provider: Provider,
     clock: Clock,
-    known: Arc<Mutex<HashMap<String, (bool, Timestamp)>>>,
+    known: Arc<Mutex<HashMap<String, Arc<OnceCell<Known>>>>>,
+}
+
+/// Whether a model can batch, and until when this holds.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    can_batch: bool,
+    until: Timestamp,
 }
 
 impl ModelKnowledge {
@@ -37,29 +45,37 @@ impl ModelKnowledge {
         Self { provider, clock, known: Arc::default() }
     }
 
-    /// Whether the model can batch; yes, unless the upstream says that it cannot.
+    /// Whether the model can batch; yes, unless the upstream says that it cannot. However many want to know at a time, one
+    /// asks for all.
     pub async fn can_batch(&self, model: &str, lane: &Lane) -> bool {
+        let place = self.place(model);
+        place.get_or_init(|| self.ask(model, lane)).await.can_batch
+    }
+
+    /// Where the answer is or will be, for all who want it now.
+    fn place(&self, model: &str) -> Arc<OnceCell<Known>> {
         let now = self.clock.now();
-        if let Some((can, until)) = self.lock().get(model).copied()
-            && now < until
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = known.get(model)
+            && place.get().is_none_or(|known| now < known.until)
         {
-            return can;
+            return Arc::clone(place);
         }
-        let asked = tokio::time::timeout(ASK_LIMIT, self.provider.model_can_batch(model, lane)).await;
-        let (can, hold) = match asked {
-            Ok(Ok(can)) => (can, REMEMBER_FOR),
-            Ok(Err(_)) | Err(_) => (true, FORGIVE_FOR),
-        };
-        let mut known = self.lock();
         if known.len() >= MODELS_MAX {
             known.clear();
         }
-        known.insert(model.to_owned(), (can, now.plus(hold)));
-        can
+        let place = Arc::default();
+        known.insert(model.to_owned(), Arc::clone(&place));
+        place
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (bool, Timestamp)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn ask(&self, model: &str, lane: &Lane) -> Known {
+        let asked = tokio::time::timeout(ASK_LIMIT, self.provider.model_can_batch(model, lane)).await;
+        let (can_batch, holds_for) = match asked {
+            Ok(Ok(can)) => (can, REMEMBER_FOR),
+            Ok(Err(_)) | Err(_) => (true, FORGIVE_FOR),
+        };
+        Known { can_batch, until: self.clock.now().plus(holds_for) }
     }
 }
 
