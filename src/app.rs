@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -34,7 +35,7 @@ use crate::retain::Retain;
 use crate::savings::{Savings, Spending};
 use crate::secret::Vault;
 use crate::settings::{Faults, Settings};
-use crate::store::{Departures, Store};
+use crate::store::{self, Departures, Store};
 use crate::telemetry::chain;
 use crate::workers::{Crew, Nudges, Supervisor, Worker, task, timetable};
 
@@ -82,7 +83,7 @@ impl App {
     pub async fn start(settings: Settings, clock: Clock, workers: Workers) -> anyhow::Result<Self> {
         let master_key = settings.store.master_key.open().context("opening store.master_key")?;
         let vault = Vault::new(&master_key);
-        let store = Store::open(&settings.store, vault.clone()).await?;
+        let store = open_store(settings.store, vault.clone()).await?;
         let provider = Provider::new(&settings.upstream)?;
         let live = Live::new(&settings.upstream, settings.gateway.public_url.as_ref())?;
         let prices = Prices::new(settings.prices.table.clone());
@@ -300,6 +301,15 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Opens the store from a thread of the runtime: the threads that an SQLite file has of its own stand back as that one does,
+/// which the thread that starts the gateway must not.
+async fn open_store(settings: store::Settings, vault: Vault) -> anyhow::Result<Store> {
+    let mut opening = JoinSet::new();
+    opening.spawn(async move { Store::open(&settings, vault).await });
+    let opened = opening.join_next().await.context("the store was not opened")?;
+    Ok(opened.context("opening the store")??)
 }
 
 fn bind(address: SocketAddr, key: &str, count: usize) -> anyhow::Result<Vec<StdListener>> {

@@ -143,17 +143,21 @@ fn contenders(upstream: &Upstream, way: Way) -> anyhow::Result<Vec<(&'static str
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
     Nothing,
+    /// Nothing, and what is mapped from files does not count: the system may take it back, and shares it among replicas.
+    NothingOfFiles,
     IdleConnections,
     OpenStreams,
     LongBody,
 }
 
 impl Held {
-    const ALL: [Self; 4] = [Self::Nothing, Self::IdleConnections, Self::OpenStreams, Self::LongBody];
+    const ALL: [Self; 5] =
+        [Self::Nothing, Self::NothingOfFiles, Self::IdleConnections, Self::OpenStreams, Self::LongBody];
 
     fn name(self, connections: usize) -> String {
         match self {
             Self::Nothing => "live memory: idle".to_owned(),
+            Self::NothingOfFiles => "live memory: idle, without pages of the program's file".to_owned(),
             Self::IdleConnections => format!("live memory: {connections} idle connections, beyond idle"),
             Self::OpenStreams => format!("live memory: {connections} open streams, beyond idle"),
             Self::LongBody => format!("live memory: {} MB passing through, beyond idle", LONG_BODY / 1_000_000),
@@ -172,9 +176,16 @@ async fn memory(options: &Options, held: Held, report: &mut Report) -> anyhow::R
     for (contender, proxy) in contenders(&upstream, Way::Plain)?.into_iter().filter(|it| it.0 != DIRECT) {
         let (address, pid) = (proxy.address(), proxy.pid());
         let now = || process::resident_megabytes(pid);
-        if held == Held::Nothing {
-            row.note(contender, now()?);
-            continue;
+        match held {
+            Held::Nothing => {
+                row.note(contender, now()?);
+                continue;
+            }
+            Held::NothingOfFiles => {
+                row.note(contender, process::anonymous_megabytes(pid)?);
+                continue;
+            }
+            _ => {}
         }
         // One call first: what a proxy sets up once is no matter of connections.
         load::hold(address, Shape::Json, 1, || Ok(())).await?;

@@ -95,11 +95,15 @@ impl Policy {
         self.wanted.iter().any(|(_, wanted)| wanted == variable)
     }
 
-    /// Asks rule after rule, from where `course` stands, until one matches or must know more.
+    /// Asks rule after rule, from where `course` stands, until one matches or must know more. No rule is asked twice.
     pub fn go_on(&self, course: &mut Course, facts: &Facts<'_>) -> Standing {
         if course.next >= self.rules.len() {
             return Standing::NoRule;
         }
+        if course.said.len() > course.next {
+            return Standing::Decided(course.next);
+        }
+        course.said.reserve(self.rules.len() - course.next);
         let known = Known::of(facts, &self.wanted, &self.patterns);
         let context = OnceCell::new();
         while let Some((rule, plain)) = self.rules.get(course.next).zip(self.plain.get(course.next)) {

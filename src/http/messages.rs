@@ -10,7 +10,9 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, Either};
 use hyper::body::Incoming;
 
-use crate::domain::decision::Decision;
+use crate::domain::decision::{Decision, LiveReason};
+use crate::domain::glance::BodyFacts;
+use crate::domain::policy::Standing;
 use crate::http::budgets::{self, Beyond};
 use crate::http::error::{ApiError, DECISION};
 use crate::http::gateway::{Answering, Gateway, GatewayBody};
@@ -41,20 +43,33 @@ pub(super) fn call(gateway: &Gateway, request: Request<Incoming>) -> Answering {
         }
     };
     match route {
-        Ok(Route::Live(reason)) => Box::pin(async move {
-            let tap = gateway.tap(request.headers());
-            let answer = gateway.relay(request, tap).await;
-            let decision = Decision::Live(None, reason);
-            decided(&gateway, &decision);
-            showing(answer, &decision)
-        }),
+        Ok(Route::Live(reason)) => live(gateway, reason, request),
         Ok(Route::Defer(terms)) => defer(gateway, terms, request),
-        Ok(Route::Ask(asking)) => by_rule::call(gateway, asking, request),
+        Ok(Route::Ask(mut asking)) => {
+            // A call that no rule means by its head alone is as quick as one without rules.
+            match asking.go_on(request.headers(), request.uri().path(), &BodyFacts::default()) {
+                Standing::NoRule => {
+                    asking.nobody();
+                    live(gateway, LiveReason::NoRule, request)
+                }
+                Standing::Decided(_) | Standing::WantsBody => by_rule::call(gateway, asking, request),
+            }
+        }
         Err(refusal) => Box::pin(async move {
             discard(request.into_body()).await;
             refused(&gateway, refusal.into())
         }),
     }
+}
+
+fn live(gateway: Gateway, reason: LiveReason, request: Request<Incoming>) -> Answering {
+    Box::pin(async move {
+        let tap = gateway.tap(request.headers());
+        let answer = gateway.relay(request, tap).await;
+        let decision = Decision::Live(None, reason);
+        decided(&gateway, &decision);
+        showing(answer, &decision)
+    })
 }
 
 fn defer(gateway: Gateway, terms: Terms, request: Request<Incoming>) -> Answering {

@@ -35,6 +35,8 @@ pub struct Tap(Option<Watching>);
 
 struct Watching {
     tray: Arc<Tray>,
+    /// Whether bodies are kept: where more comes than is taken up, nobody would read them.
+    keeps: bool,
     began: Instant,
     seen: Box<Sighting>,
 }
@@ -61,7 +63,8 @@ impl Tap {
             is_stream: false,
             hold: tray.answers.hold(),
         };
-        Self(Some(Watching { tray: Arc::clone(tray), began: Instant::now(), seen: Box::new(seen) }))
+        let keeps = !tray.is_half_full();
+        Self(Some(Watching { tray: Arc::clone(tray), keeps, began: Instant::now(), seen: Box::new(seen) }))
     }
 
     /// A rule has decided, and the Batches API could perhaps not take the call; its workload, where the caller names none.
@@ -90,7 +93,7 @@ impl Tap {
         let ear = self.0.as_ref().map(|watching| Ear {
             call: Arc::clone(&watching.seen.call),
             tray: Arc::clone(&watching.tray),
-            body: may_be_read.then(|| (Pieces::default(), watching.tray.requests.hold())),
+            body: (may_be_read && watching.keeps).then(|| (Pieces::default(), watching.tray.requests.hold())),
             bytes: 0,
             is_over: false,
         });
@@ -125,6 +128,7 @@ impl Watching {
         seen.encoding = encoding.map(Into::into);
         seen.is_stream = value(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/event-stream"));
         seen.answer = match status {
+            200..300 if !self.keeps => Kept::Missed,
             // What a compressed stream ends with cannot be read without what is before it.
             200..300 if seen.is_stream && encoding.is_none() => Kept::Ends(Box::default()),
             200..300 => Kept::Whole(Pieces::default()),
@@ -167,7 +171,7 @@ impl Sighting {
 impl Drop for Tap {
     fn drop(&mut self) {
         if let Some(watching) = self.0.take() {
-            let Watching { tray, began, mut seen } = watching;
+            let Watching { tray, began, mut seen, .. } = watching;
             seen.duration = began.elapsed();
             tray.put_ended(seen);
         }
@@ -414,6 +418,22 @@ mod tests {
         pass(tap, vec![Bytes::from_static(b"told")], "application/json").await;
         let things = tray.take(usize::MAX);
         assert!(matches!(things.as_slice(), [Thing::Ended(seen)] if matches!(seen.answer, Kept::Missed)));
+    }
+
+    #[tokio::test]
+    async fn where_more_comes_than_is_taken_up_no_body_is_kept() {
+        let (tray, _) = tray();
+        while !tray.is_half_full() {
+            drop(Tap::open(&tray, &HeaderMap::new(), AT));
+        }
+        let tap = Tap::open(&tray, &HeaderMap::new(), AT);
+        tap.asking(Full::new(Bytes::from_static(b"asked"))).collect().await.unwrap();
+        pass(tap, vec![Bytes::from_static(b"told")], "application/json").await;
+        let mut things = tray.take(usize::MAX);
+        assert!(things.iter().all(|thing| matches!(thing, Thing::Ended(_))), "a body was put down");
+        let Some(Thing::Ended(seen)) = things.pop() else { panic!("nothing was put down") };
+        assert!(matches!(seen.answer, Kept::Missed) && seen.answer_bytes == 4 && !seen.hung_up);
+        assert_eq!(seen.call.request_bytes.load(Ordering::Relaxed), 5);
     }
 
     #[tokio::test]

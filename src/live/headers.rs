@@ -26,10 +26,12 @@ static HOP_BY_HOP: [HeaderName; 8] = [
 /// `trailer` goes too, except where the body's end is open: only there can trailers follow, and without the
 /// announcement they would be dropped on the way.
 pub(super) fn keep_end_to_end(headers: &mut HeaderMap, open_ended: bool) {
-    for name in named_by_connection(headers) {
-        headers.remove(name);
+    // One look at what is there costs less than to ask for each that could be.
+    let mut gone: Vec<HeaderName> = headers.keys().filter(|name| HOP_BY_HOP.contains(name)).cloned().collect();
+    if gone.contains(&CONNECTION) {
+        gone.extend(names_in(headers, CONNECTION));
     }
-    for name in &HOP_BY_HOP {
+    for name in gone {
         headers.remove(name);
     }
     if !open_ended || headers.contains_key(CONTENT_LENGTH) {
@@ -75,10 +77,6 @@ pub(super) fn write_header(into: &mut Vec<u8>, name: &HeaderName, value: &Header
     into.extend_from_slice(b": ");
     into.extend_from_slice(value.as_bytes());
     into.extend_from_slice(b"\r\n");
-}
-
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    names_in(headers, CONNECTION)
 }
 
 fn names_in(headers: &HeaderMap, list: HeaderName) -> Vec<HeaderName> {

@@ -232,6 +232,11 @@ pub(crate) fn resident_megabytes(pid: Option<u32>) -> anyhow::Result<f64> {
     memory_of(pid, "VmRSS:")
 }
 
+/// The part of it that is in no file, in megabytes.
+pub(crate) fn anonymous_megabytes(pid: Option<u32>) -> anyhow::Result<f64> {
+    memory_of(pid, "RssAnon:")
+}
+
 /// The most that a process has held since its peak was forgotten, in megabytes.
 pub(crate) fn peak_megabytes(pid: Option<u32>) -> anyhow::Result<f64> {
     memory_of(pid, "VmHWM:")

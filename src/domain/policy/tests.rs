@@ -322,7 +322,10 @@ fn the_first_rule_that_matches_decides() {
     let policy = policy(&["request.messages > 5", "int(tenant) > 5", "request.model != ''", "true"]);
     let (headers, body, mut course) = (usual_headers(), body_of(BODY), Course::default());
     assert_eq!(policy.go_on(&mut course, &facts(&headers, &body)), Standing::Decided(2));
-    assert_eq!(course.said, [Said::No, Said::Fails("int() fails on what it is given".into()), Said::Matches]);
+    let said = [Said::No, Said::Fails("int() fails on what it is given".into()), Said::Matches];
+    assert_eq!(course.said, said);
+    assert_eq!(policy.go_on(&mut course, &facts(&headers, &body)), Standing::Decided(2));
+    assert_eq!(course.said, said, "no rule is asked twice");
 
     let nobody = super::Policy::new(vec![rule("a", "false")]);
     let mut course = Course::default();

@@ -1,5 +1,5 @@
-//! Taking up what taps have seen, within a small share of the time. What is not taken up stays where it is, and when that
-//! is full the taps see no more: so a gateway at full speed loses records rather than speed.
+//! Taking up what taps have seen, within a small share of the time. What is not taken up stays where it is. When that is half
+//! full the taps keep no bodies, and when it is full they see no more: so a gateway at full speed loses records, not speed.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Inventory;
 use crate::inventory::reading::Callers;
-use crate::inventory::tray::{Kept, Thing};
+use crate::inventory::tray::Thing;
 use crate::store::StoreError;
 
 /// Calls that wait to be written while the store does not take them; then they are dropped.
@@ -41,8 +41,7 @@ impl Inventory {
                 }
                 let begin = Instant::now();
                 for thing in things {
-                    let is_late = !all && tray.is_half_full();
-                    self.read_thing(&mut reading.callers, if is_late { unread(thing) } else { thing }).await;
+                    self.read_thing(&mut reading.callers, thing).await;
                     reading.time.spend(WRITING_COST);
                 }
                 reading.time.spend(begin.elapsed());
@@ -65,23 +64,6 @@ impl Inventory {
             waiting.push_back(pending);
         } else {
             self.0.metrics.record_dropped();
-        }
-    }
-}
-
-/// The same without what would take time to read.
-fn unread(thing: Thing) -> Thing {
-    match thing {
-        Thing::Asked(mut asked) => {
-            asked.body = Default::default();
-            Thing::Asked(asked)
-        }
-        Thing::Ended(mut seen) => {
-            seen.answer = match seen.answer {
-                Kept::Nothing => Kept::Nothing,
-                _ => Kept::Missed,
-            };
-            Thing::Ended(seen)
         }
     }
 }
