@@ -103,6 +103,7 @@ impl App {
             egress.clone(),
             settings.intake,
             departures.clone(),
+            budgets.clone(),
         );
         let callers = intake.clone();
         let inventory = Parts {

@@ -11,7 +11,6 @@ use http_body_util::{BodyExt as _, Either};
 use hyper::body::Incoming;
 
 use crate::domain::decision::Decision;
-use crate::http::budgets::{self, Beyond};
 use crate::http::error::{ApiError, DECISION};
 use crate::http::gateway::{Answering, Gateway, GatewayBody};
 use crate::http::socket::Interim;
@@ -29,18 +28,7 @@ const DECISION_LENGTH: usize = 128;
 /// Answers a call.
 pub(super) fn call(gateway: &Gateway, request: Request<Incoming>) -> Answering {
     let gateway = gateway.clone();
-    let intake = &gateway.rooms().intake;
-    let route = match budgets::beyond(gateway.rooms(), request.headers()) {
-        None => intake.decide(request.headers()),
-        Some(Beyond::Defer(name)) => intake.decide_to_defer(request.headers(), &name),
-        Some(Beyond::Refuse(error)) => {
-            return Box::pin(async move {
-                discard(request.into_body()).await;
-                refused(&gateway, error)
-            });
-        }
-    };
-    match route {
+    match gateway.rooms().intake.decide(request.headers()) {
         Ok(Route::Live(reason)) => Box::pin(async move {
             let tap = gateway.tap(request.headers());
             let answer = gateway.relay(request, tap).await;
@@ -125,7 +113,8 @@ pub(super) async fn read<B: Body<Data = Bytes> + Unpin>(mut body: B, limit: u64)
     Ok(whole.freeze())
 }
 
-async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
+/// Reads what is left of a body that nobody wants.
+pub(super) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
     let all = async {
         let mut discarded = 0;
         while let Some(Ok(frame)) = body.frame().await {

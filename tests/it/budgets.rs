@@ -1,5 +1,7 @@
 //! Budgets of a whole gateway: who is refused once what is spent, and until when.
 
+mod by_rule;
+
 use std::time::Duration;
 
 use http::Method;
@@ -28,6 +30,17 @@ fn budget(name: &str, rest: &str, limit: &str, action: &str) -> String {
 async fn budgets(app: &TestApp) -> Vec<Value> {
     let all = app.operator(Method::GET, "/api/budgets").send().await.expect(200).json();
     all["data"].as_array().unwrap().clone()
+}
+
+/// Until the first budget is spent by live calls, which are written down beside what is told of them.
+async fn spent_live(app: &TestApp) {
+    let spent = async {
+        while budgets(app).await[0]["exceeded"] != true {
+            app.settle().await;
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(spent).await;
 }
 
 async fn calls_beyond_a_budget_are_refused_until_the_next_day(engine: Engine) {
@@ -94,13 +107,7 @@ async fn a_warning_refuses_nothing(engine: Engine) {
 async fn live_calls_count_too(engine: Engine) {
     let app = Setup::on(engine).file(&budget("all", "", TINY, "refuse")).start().await;
     app.call(body("Hi")).send().await.expect(200);
-    let spent = async {
-        while budgets(&app).await[0]["exceeded"] != true {
-            app.settle().await;
-            tokio::task::yield_now().await;
-        }
-    };
-    soon(spent).await;
+    spent_live(&app).await;
     app.call(body("Ho")).send().await.refused(429, "rate_limit_error", "budget-exceeded");
 }
 
