@@ -266,6 +266,11 @@ impl TestApp {
         self.journal.warnings()
     }
 
+    /// What it has told besides.
+    pub(crate) fn news(&self) -> Vec<String> {
+        self.journal.news()
+    }
+
     /// Where callers connect.
     pub(crate) fn gateway(&self) -> SocketAddr {
         self.app().gateway
