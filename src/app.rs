@@ -61,6 +61,8 @@ pub struct App {
     pub admin: SocketAddr,
     /// What the workers work with, for running them by hand.
     pub crew: Crew,
+    /// What wakes them.
+    pub nudges: Nudges,
     /// What is durable.
     pub store: Store,
     rooms: Rooms,
@@ -117,6 +119,7 @@ impl App {
                 let blocked_by = caller.is_login().then_some("credential");
                 Some(Who { tenant: caller.tenant, blocked_by })
             }),
+            spent: nudges.settled.spending.clone(),
         };
 
         let patience = settings.flush.linger.min(settings.poll.min);
@@ -187,6 +190,7 @@ impl App {
             gateway: address(&gateway_doors)?,
             admin: address(&admin_door)?,
             crew,
+            nudges,
             store,
             rooms,
             egress,
@@ -197,7 +201,7 @@ impl App {
             doors: TaskTracker::new(),
             over: CancellationToken::new().drop_guard(),
         };
-        app.start_workers(workers, &nudges, patience).await?;
+        app.start_workers(workers, patience).await?;
         app.open_gateway(gateway_doors, settings.gateway.threads).await?;
         app.open_admin(admin_door, &settings.admin)?;
         Ok(app)
@@ -240,11 +244,11 @@ impl App {
         self.store.close().await;
     }
 
-    async fn start_workers(&self, workers: Workers, nudges: &Nudges, patience: Duration) -> anyhow::Result<()> {
+    async fn start_workers(&self, workers: Workers, patience: Duration) -> anyhow::Result<()> {
         if workers == Workers::ByHand {
             return Ok(self.store.migrate().await?);
         }
-        let timetable = timetable(&self.crew, nudges, patience);
+        let timetable = timetable(&self.crew, &self.nudges, patience);
         // A store that is down must not keep live calls waiting: the rest begins when it comes.
         if self.store.migrate().await.is_ok() {
             timetable.into_iter().for_each(|worker| self.supervisor.start(worker));
@@ -270,7 +274,8 @@ impl App {
             }
         });
         let limit = Duration::from_secs(10 * 60);
-        Worker { name: "migrate", period: MIGRATE_EVERY, limit, nudge: crate::nudge::Nudge::default(), task: migrate }
+        let nudge = crate::nudge::Nudge::default();
+        Worker { name: "migrate", period: MIGRATE_EVERY, limit, nudge, rest: 0, task: migrate }
     }
 
     async fn open_gateway(&self, listeners: Vec<StdListener>, threads: usize) -> anyhow::Result<()> {

@@ -271,6 +271,11 @@ impl TestApp {
         self.journal.news()
     }
 
+    /// What wakes its workers, where they run by themselves.
+    pub(crate) fn nudges(&self) -> &Nudges {
+        &self.app().nudges
+    }
+
     /// Where callers connect.
     pub(crate) fn gateway(&self) -> SocketAddr {
         self.app().gateway

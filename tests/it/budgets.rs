@@ -4,6 +4,7 @@ mod by_rule;
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -15,6 +16,7 @@ on_both_engines! {
     a_budget_is_for_its_workload_and_its_tenant,
     a_warning_refuses_nothing,
     live_calls_count_too,
+    spending_is_added_up_as_soon_as_it_is_written_down,
     a_month_is_more_than_its_days,
     budgets_change_while_the_gateway_runs,
     calls_that_may_wait_are_deferred_beyond_a_budget,
@@ -109,6 +111,24 @@ async fn live_calls_count_too(engine: Engine) {
     app.call(body("Hi")).send().await.expect(200);
     spent_live(&app).await;
     app.call(body("Ho")).send().await.refused(429, "rate_limit_error", "budget-exceeded");
+}
+
+async fn spending_is_added_up_as_soon_as_it_is_written_down(engine: Engine) {
+    let app = Setup::on(engine).file(&budget("all", "", "100", "refuse")).start().await;
+    let is_woken = || app.nudges().settled.spending.woken().now_or_never().is_some();
+    app.settle().await;
+    assert!(!is_woken());
+    app.call(body("Hi")).send().await.expect(200);
+    let spent = async {
+        while app.storage().count("select count(*) from live_charge").await == 0 {
+            app.settle().await;
+        }
+    };
+    soon(spent).await;
+    assert!(is_woken() && !is_woken());
+    app.defer("Hi").await;
+    app.finish().await;
+    assert!(is_woken());
 }
 
 async fn a_month_is_more_than_its_days(engine: Engine) {
