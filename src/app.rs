@@ -23,8 +23,8 @@ use crate::hold::Hold;
 use crate::http::threads::{self, Ends};
 use crate::http::{AdminSettings, Gateway, Rooms, admin_routes, listen};
 use crate::ingest::Ingest;
-use crate::intake::{Intake, Refused};
-use crate::inventory::{Assessor, Inventory, Parts, Who};
+use crate::intake::{self, Intake, Refused};
+use crate::inventory::{self, Assessor, Inventory, Who};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::poll::Poll;
@@ -97,18 +97,18 @@ impl App {
         let admin_door = bind(settings.admin.listen, "admin.listen", 1)?;
 
         let models = ModelKnowledge::new(provider.clone(), clock.clone());
-        let intake = Intake::new(
-            store.clone(),
+        let parts = intake::Parts {
+            store: store.clone(),
             models,
-            vault.clone(),
-            clock.clone(),
-            egress.clone(),
-            settings.intake,
-            departures.clone(),
-            budgets.clone(),
-        );
+            vault: vault.clone(),
+            clock: clock.clone(),
+            egress: egress.clone(),
+            departures: departures.clone(),
+            budgets: budgets.clone(),
+        };
+        let intake = Intake::new(parts, settings.intake);
         let callers = intake.clone();
-        let inventory = Parts {
+        let inventory = inventory::Parts {
             store: store.clone(),
             clock: clock.clone(),
             vault: vault.clone(),

@@ -90,6 +90,24 @@ pub struct Intake {
     accepting: TaskTracker,
 }
 
+/// What intake works with.
+pub struct Parts {
+    /// Where calls become durable.
+    pub store: Store,
+    /// Which models have batches.
+    pub models: ModelKnowledge,
+    /// What tenants get their pseudonyms by.
+    pub vault: Vault,
+    /// The time.
+    pub clock: Clock,
+    /// Where webhooks may go.
+    pub egress: Egress,
+    /// Who notes that callers are gone.
+    pub departures: Departures,
+    /// How much may be spent.
+    pub budgets: Budgets,
+}
+
 /// Which way a call goes.
 #[derive(Clone, Debug)]
 pub enum Route {
@@ -119,16 +137,8 @@ pub struct Admitted {
 
 impl Intake {
     /// All that intake needs.
-    pub fn new(
-        store: Store,
-        models: ModelKnowledge,
-        vault: Vault,
-        clock: Clock,
-        egress: Egress,
-        settings: Settings,
-        departures: Departures,
-        budgets: Budgets,
-    ) -> Self {
+    pub fn new(parts: Parts, settings: Settings) -> Self {
+        let Parts { store, models, vault, clock, egress, departures, budgets } = parts;
         let depth = Depth::new(store.clone(), clock.clone(), settings.max_queued);
         let keys = Arc::new(RwLock::new(settings.keys.clone().into()));
         let receivers = Arc::new(RwLock::new(settings.receivers.clone().into()));
