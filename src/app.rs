@@ -24,8 +24,8 @@ use crate::hold::Hold;
 use crate::http::threads::{self, Ends};
 use crate::http::{AdminSettings, Gateway, Rooms, admin_routes, listen};
 use crate::ingest::Ingest;
-use crate::intake::{Intake, Refused};
-use crate::inventory::{Assessor, Inventory, Parts, Who};
+use crate::intake::{self, Intake, Refused};
+use crate::inventory::{self, Assessor, Inventory, Who};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::poll::Poll;
@@ -62,6 +62,8 @@ pub struct App {
     pub admin: SocketAddr,
     /// What the workers work with, for running them by hand.
     pub crew: Crew,
+    /// What wakes them.
+    pub nudges: Nudges,
     /// What is durable.
     pub store: Store,
     rooms: Rooms,
@@ -96,17 +98,18 @@ impl App {
         let admin_door = bind(settings.admin.listen, "admin.listen", 1)?;
 
         let models = ModelKnowledge::new(provider.clone(), clock.clone());
-        let intake = Intake::new(
-            store.clone(),
+        let parts = intake::Parts {
+            store: store.clone(),
             models,
-            vault.clone(),
-            clock.clone(),
-            egress.clone(),
-            settings.intake,
-            departures.clone(),
-        );
+            vault: vault.clone(),
+            clock: clock.clone(),
+            egress: egress.clone(),
+            departures: departures.clone(),
+            budgets: budgets.clone(),
+        };
+        let intake = Intake::new(parts, settings.intake);
         let callers = intake.clone();
-        let inventory = Parts {
+        let inventory = inventory::Parts {
             store: store.clone(),
             clock: clock.clone(),
             vault: vault.clone(),
@@ -117,6 +120,7 @@ impl App {
                 let blocked_by = caller.is_login().then_some("credential");
                 Some(Who { tenant: caller.tenant, blocked_by })
             }),
+            spent: nudges.settled.spending.clone(),
         };
 
         let patience = settings.flush.linger.min(settings.poll.min);
@@ -187,6 +191,7 @@ impl App {
             gateway: address(&gateway_doors)?,
             admin: address(&admin_door)?,
             crew,
+            nudges,
             store,
             rooms,
             egress,
@@ -197,7 +202,7 @@ impl App {
             doors: TaskTracker::new(),
             over: CancellationToken::new().drop_guard(),
         };
-        app.start_workers(workers, &nudges, patience).await?;
+        app.start_workers(workers, patience).await?;
         app.open_gateway(gateway_doors, settings.gateway.threads).await?;
         app.open_admin(admin_door, &settings.admin)?;
         Ok(app)
@@ -240,11 +245,11 @@ impl App {
         self.store.close().await;
     }
 
-    async fn start_workers(&self, workers: Workers, nudges: &Nudges, patience: Duration) -> anyhow::Result<()> {
+    async fn start_workers(&self, workers: Workers, patience: Duration) -> anyhow::Result<()> {
         if workers == Workers::ByHand {
             return Ok(self.store.migrate().await?);
         }
-        let timetable = timetable(&self.crew, nudges, patience);
+        let timetable = timetable(&self.crew, &self.nudges, patience);
         // A store that is down must not keep live calls waiting: the rest begins when it comes.
         if self.store.migrate().await.is_ok() {
             timetable.into_iter().for_each(|worker| self.supervisor.start(worker));
@@ -270,7 +275,8 @@ impl App {
             }
         });
         let limit = Duration::from_secs(10 * 60);
-        Worker { name: "migrate", period: MIGRATE_EVERY, limit, nudge: crate::nudge::Nudge::default(), task: migrate }
+        let nudge = crate::nudge::Nudge::default();
+        Worker { name: "migrate", period: MIGRATE_EVERY, limit, nudge, rest: 0, task: migrate }
     }
 
     async fn open_gateway(&self, listeners: Vec<StdListener>, threads: usize) -> anyhow::Result<()> {

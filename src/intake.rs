@@ -4,6 +4,7 @@
 //! before it says so: a ticket is a promise that no crash breaks.
 
 mod asking;
+mod budgets;
 mod caching;
 mod callback;
 mod caller;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Timestamp};
 use crate::domain::body::Item;
+use crate::domain::budget::Budgets;
 use crate::domain::callback::Callback;
 use crate::domain::decision::LiveReason;
 use crate::domain::deferral::{Deferral, State};
@@ -78,6 +80,7 @@ pub struct Intake {
     /// The names of the configured receivers; replaced likewise.
     receivers: Arc<RwLock<Arc<[String]>>>,
     policy: InForce,
+    budgets: Budgets,
     egress: Egress,
     depth: Depth,
     departures: Departures,
@@ -85,6 +88,24 @@ pub struct Intake {
     store_failed_at: Arc<Mutex<Option<Timestamp>>>,
     /// Acceptances under way, which outlive callers who leave.
     accepting: TaskTracker,
+}
+
+/// What intake works with.
+pub struct Parts {
+    /// Where calls become durable.
+    pub store: Store,
+    /// Which models have batches.
+    pub models: ModelKnowledge,
+    /// What tenants get their pseudonyms by.
+    pub vault: Vault,
+    /// The time.
+    pub clock: Clock,
+    /// Where webhooks may go.
+    pub egress: Egress,
+    /// Who notes that callers are gone.
+    pub departures: Departures,
+    /// How much may be spent.
+    pub budgets: Budgets,
 }
 
 /// Which way a call goes.
@@ -116,15 +137,8 @@ pub struct Admitted {
 
 impl Intake {
     /// All that intake needs.
-    pub fn new(
-        store: Store,
-        models: ModelKnowledge,
-        vault: Vault,
-        clock: Clock,
-        egress: Egress,
-        settings: Settings,
-        departures: Departures,
-    ) -> Self {
+    pub fn new(parts: Parts, settings: Settings) -> Self {
+        let Parts { store, models, vault, clock, egress, departures, budgets } = parts;
         let depth = Depth::new(store.clone(), clock.clone(), settings.max_queued);
         let keys = Arc::new(RwLock::new(settings.keys.clone().into()));
         let receivers = Arc::new(RwLock::new(settings.receivers.clone().into()));
@@ -138,6 +152,7 @@ impl Intake {
             keys,
             receivers,
             policy,
+            budgets,
             egress,
             depth,
             departures,
@@ -164,35 +179,23 @@ impl Intake {
     /// Which way a call goes: where its headers send it, else where the policy does.
     ///
     /// # Errors
-    /// If a header does not parse; then nothing may be queued or sent.
+    /// If a header does not parse, or it goes beyond a budget; then nothing may be queued or sent.
     pub fn decide(&self, headers: &HeaderMap) -> Result<Route, Refusal> {
-        self.decide_by(headers, self.policy.rules())
-    }
-
-    /// The same where every call is to be deferred that may be, whatever rules say that serve it live; it is shown as the
-    /// doing of a rule of this name.
-    ///
-    /// # Errors
-    /// If a header does not parse; then nothing may be queued or sent.
-    pub fn decide_to_defer(&self, headers: &HeaderMap, name: &str) -> Result<Route, Refusal> {
-        let rules = self.policy.rules();
-        self.decide_by(headers, rules.deferring(name).map_or(rules, Arc::new))
-    }
-
-    fn decide_by(&self, headers: &HeaderMap, rules: Arc<Rules>) -> Result<Route, Refusal> {
+        let budget = self.beyond_by_headers(headers)?;
         let now = self.clock.now();
         let tags = match decide::sent(Tags::read(headers)?, &self.settings, now) {
             Sent::Live(reason) => return Ok(Route::Live(reason)),
             Sent::Defer(terms) => return Ok(Route::Defer(terms)),
             Sent::Unsaid(tags) => tags,
         };
-        if rules.policy().rules().is_empty() {
+        let rules = self.policy.rules();
+        if rules.policy().rules().is_empty() && budget.is_none() {
             return Ok(Route::Live(LiveReason::NoRule));
         }
         let reads_tenant = rules.policy().reads(&Variable::Tenant);
         let caller = reads_tenant.then(|| self.caller(headers)).flatten();
         let tenant = caller.map(|caller| caller.tenant).unwrap_or_default();
-        Ok(Route::Ask(Asking::begin(rules, tags, tenant, now)))
+        Ok(Route::Ask(Asking::begin(rules, tags, tenant, now).beyond(budget)))
     }
 
     /// What is promised for a call that a rule chose to defer.
@@ -274,7 +277,7 @@ impl Intake {
         let profile = lane.user_profile_id.as_deref();
         let Reading { item, facts } = item::read(headers, body, profile, self.settings.max_body, is_open).await?;
         if is_open {
-            self.complete(&mut terms, rules, headers, &lane.tenant, &facts);
+            self.complete(&mut terms, rules, headers, &lane.tenant, &facts)?;
         }
         let callback = match &terms.tags.callback {
             Some(text) => Some(self.callback(text).await?),
@@ -300,12 +303,25 @@ impl Intake {
     }
 
     /// A call that asked to be deferred takes of the first rule that matches it what its headers leave open.
-    fn complete(&self, terms: &mut Terms, rules: Arc<Rules>, headers: &HeaderMap, tenant: &str, facts: &BodyFacts) {
+    fn complete(
+        &self,
+        terms: &mut Terms,
+        rules: Arc<Rules>,
+        headers: &HeaderMap,
+        tenant: &str,
+        facts: &BodyFacts,
+    ) -> Result<(), Refusal> {
+        let is_named = terms.tags.workload.is_some();
         let mut asking = Asking::begin(rules, terms.tags.clone(), tenant.to_owned(), terms.asked_at);
         if let Standing::Decided(index) = asking.go_on(headers, CALLS, facts) {
             asking.chosen(index).complete(&mut terms.tags);
         } else {
             asking.nobody();
+        }
+        match &terms.tags.workload {
+            // To be deferred is what it asks for.
+            Some(workload) if !is_named => self.beyond(|| tenant.to_owned(), Some(workload)).map(|_| ()),
+            _ => Ok(()),
         }
     }
 

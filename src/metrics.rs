@@ -44,6 +44,8 @@ pub struct Measured {
     pub batches: Vec<(&'static str, u64)>,
     /// Credentials with which nothing is sent for the time being.
     pub paused_lanes: u64,
+    /// Workloads for which caching was switched off, because it lost.
+    pub caching_off: u64,
     /// Webhooks that are due, now or later, and those that were given up.
     pub deliveries: Vec<(&'static str, u64)>,
     /// Each rule of the policy.
@@ -183,6 +185,8 @@ fn register(registry: &mut Registry, measured: &Measured) {
         oldest.set(measured.oldest_queued.unwrap_or_default().as_secs_f64());
         registry.register("oldest_queued_seconds", "How long the oldest of them waits", oldest);
         registry.register("paused_lanes", "Credentials with which nothing is sent now", gauge(measured.paused_lanes));
+        let help = "Workloads for which caching was switched off, because it lost";
+        registry.register("caching_off_workloads", help, gauge(measured.caching_off));
         let batches: Family<Labels<1>, Gauge> = Family::default();
         for (state, count) in &measured.batches {
             batches.get_or_create(&Labels([("state", state)])).set(i64::try_from(*count).unwrap_or(i64::MAX));
@@ -250,6 +254,7 @@ mod tests {
             oldest_queued: Some(Duration::from_millis(1_500)),
             batches: vec![("submitted", 2)],
             paused_lanes: 1,
+            caching_off: 2,
             deliveries: vec![("due", 5)],
             rules: vec![MeasuredRule {
                 name: "nightly".into(),
@@ -271,6 +276,9 @@ mod tests {
         # HELP offpeak_paused_lanes Credentials with which nothing is sent now.
         # TYPE offpeak_paused_lanes gauge
         offpeak_paused_lanes 1
+        # HELP offpeak_caching_off_workloads Workloads for which caching was switched off, because it lost.
+        # TYPE offpeak_caching_off_workloads gauge
+        offpeak_caching_off_workloads 2
         # HELP offpeak_batches Batches under way, by state.
         # TYPE offpeak_batches gauge
         offpeak_batches{state="submitted"} 2

@@ -31,6 +31,8 @@ pub struct Settled {
     pub announce: Nudge,
     /// Delivers webhooks.
     pub deliver: Nudge,
+    /// Adds up what was spent.
+    pub spending: Nudge,
 }
 
 impl Settled {
@@ -39,6 +41,7 @@ impl Settled {
         self.watch.wake();
         self.announce.wake();
         self.deliver.wake();
+        self.spending.wake();
     }
 }
 

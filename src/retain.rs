@@ -2,9 +2,9 @@
 
 mod settings;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::crash;
-use crate::store::{Store, StoreError};
+use crate::store::{CachingOff, Store, StoreError};
 
 pub use settings::Settings;
 
@@ -32,6 +32,7 @@ impl Retain {
     pub async fn run(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
         self.store.make_room_ahead(now).await?;
+        self.tell_of_caching(now).await?;
         let before = now.minus(self.settings.retention);
         let deferrals = self.store.forget_deferrals(before, BITE).await?;
         if deferrals == u64::from(BITE) {
@@ -63,5 +64,14 @@ impl Retain {
             );
         }
         Ok(false)
+    }
+
+    /// Says for which workloads caching is on again, of which then nothing is known any more.
+    async fn tell_of_caching(&self, now: Timestamp) -> Result<(), StoreError> {
+        for on in self.store.caching_on_again(now).await? {
+            let (workload, CachingOff { lost, since, .. }) = (on.name(), &on);
+            tracing::info!(workload, lost_usd = %lost, off_since = %since, "caching is on again, as it is tried anew");
+        }
+        Ok(())
     }
 }

@@ -68,7 +68,8 @@ impl Savings {
         let now = self.clock.now();
         let filter = WorkloadFilter { tenant: None, since: now.minus(ASSESSED_SINCE), after: None };
         let offers = offers::offers(&self.store.workloads(&filter, ASSESSED_MAX).await?);
-        Ok((Report::new(period, &lines, offers, &self.prices.table(), Day::of(now)), lines))
+        let report = Report::new(period, &lines, offers, &self.prices.table(), Day::of(now));
+        Ok((report.without_caching(self.store.caching_off(now).await?), lines))
     }
 
     /// Puts the ledger beside an export of the provider's; none of an export without days.

@@ -75,6 +75,9 @@ pub struct Worker {
     pub limit: Duration,
     /// What wakes it early.
     pub nudge: Nudge,
+    /// It is woken only after a rest of so many times what its last look took: so nudges without end do not keep it busy
+    /// with nothing else than looking.
+    pub rest: u32,
     /// One look: a bounded bite that says whether there may be more.
     pub task: Task<StoreError>,
 }
@@ -98,8 +101,11 @@ const ASSESS_EVERY: Duration = Duration::from_secs(5);
 /// How often a worker looks whose nudge comes from this process alone: a batch that a dead replica held is found so.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// How soon it is known that a budget is spent.
+/// How soon it is known what other replicas have spent. What this one has is looked at as soon as it is written down.
 const SPENDING_EVERY: Duration = Duration::from_secs(5);
+
+/// A look at the spending reads some hours of the ledger: of the time it takes a tenth at most.
+const SPENDING_REST: u32 = 9;
 
 /// Who does what, how often.
 ///
@@ -136,9 +142,17 @@ pub fn timetable(crew: &Crew, nudges: &Nudges, patience: Duration) -> Vec<Worker
             worker("departures", SWEEP, LOOK_LIMIT, &nudges.departures, &crew.departures, |it| async move {
                 it.write().await
             }),
-            worker("spending", SPENDING_EVERY, LOOK_LIMIT, &Nudge::default(), &crew.spending, |it| async move {
-                it.look().await
-            }),
+            Worker {
+                rest: SPENDING_REST,
+                ..worker(
+                    "spending",
+                    SPENDING_EVERY,
+                    LOOK_LIMIT,
+                    &nudges.settled.spending,
+                    &crew.spending,
+                    |it| async move { it.look().await },
+                )
+            },
             worker("retain", Duration::from_secs(60), LOOK_LIMIT, &Nudge::default(), &crew.retain, |it| async move {
                 it.run().await
             }),
@@ -194,5 +208,5 @@ where
     F: Future<Output = Result<bool, StoreError>> + Send + 'static,
 {
     let it = it.clone();
-    Worker { name, period, limit, nudge: nudge.clone(), task: task(move || look(it.clone())) }
+    Worker { name, period, limit, nudge: nudge.clone(), rest: 0, task: task(move || look(it.clone())) }
 }

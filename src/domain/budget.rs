@@ -1,5 +1,6 @@
 //! Budgets: how much may be spent in a day or a month, by whom, and what happens to calls beyond that.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::clock::{Day, Timestamp};
@@ -55,7 +56,14 @@ pub struct Spent {
 
 /// The budgets in force, and what was spent of them when that was last looked at. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Budgets(Arc<RwLock<Arc<[Spent]>>>);
+pub struct Budgets(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    all: RwLock<Arc<[Spent]>>,
+    /// Whether one was spent that does more than warn: as long as none was, no call takes the lock.
+    may_act: AtomicBool,
+}
 
 impl Budget {
     /// Whether what this tenant spends on this workload counts.
@@ -105,35 +113,36 @@ impl Spent {
 impl Budgets {
     /// Puts budgets in force.
     pub fn new(budgets: &[Budget]) -> Self {
-        let all = Self(Arc::new(RwLock::new(Arc::new([]))));
+        let all = Self(Arc::new(Held { all: RwLock::new(Arc::new([])), may_act: AtomicBool::new(false) }));
         all.replace(budgets);
         all
     }
 
     /// From now on these hold. What was spent of one that was there before is known already.
     pub fn replace(&self, budgets: &[Budget]) {
-        let before = self.all();
-        let spent = |budget: &Budget| {
+        let spent = |before: &[Spent], budget: &Budget| {
             let same = before.iter().find(|known| known.budget == *budget);
             same.cloned().unwrap_or(Spent { budget: budget.clone(), spent: NanoUsd::ZERO, until: Day(i64::MIN) })
         };
-        self.set(budgets.iter().map(spent).collect());
+        self.change(|before| budgets.iter().map(|budget| spent(before, budget)).collect());
     }
 
     /// All of them, as they stood when they were last looked at.
     pub fn all(&self) -> Arc<[Spent]> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.all.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Notes what was spent, of those budgets that are still in force.
     pub fn note(&self, spent: &[Spent]) {
         let fresh = |known: &Spent| spent.iter().find(|one| one.budget == known.budget).unwrap_or(known).clone();
-        let all = self.all().iter().map(fresh).collect();
-        self.set(all);
+        self.change(|all| all.iter().map(fresh).collect());
     }
 
     /// The budget that is spent for this call and does more than warn; the tenant is asked for only where there is one.
     pub fn exceeded(&self, now: Timestamp, tenant: impl FnOnce() -> String, workload: Option<&str>) -> Option<Spent> {
+        if !self.0.may_act.load(Ordering::Relaxed) {
+            return None;
+        }
         let all = self.all();
         let acts = |one: &&Spent| one.budget.action > Action::Warn && one.is_exceeded(now);
         let mut spent = all.iter().filter(acts).peekable();
@@ -142,8 +151,12 @@ impl Budgets {
         spent.filter(|one| one.budget.counts(&tenant, workload)).max_by_key(|one| one.budget.action).cloned()
     }
 
-    fn set(&self, all: Vec<Spent>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = all.into();
+    /// Makes of all of them others, while nobody else changes them.
+    fn change(&self, change: impl FnOnce(&[Spent]) -> Vec<Spent>) {
+        let mut all = self.0.all.write().unwrap_or_else(PoisonError::into_inner);
+        *all = change(&all).into();
+        let may_act = |one: &Spent| one.budget.action > Action::Warn && one.spent >= one.budget.limit;
+        self.0.may_act.store(all.iter().any(may_act), Ordering::Relaxed);
     }
 }
 

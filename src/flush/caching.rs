@@ -18,7 +18,7 @@ use crate::domain::id::{BatchId, DeferralId};
 use crate::domain::price::{PriceTable, Tier};
 use crate::domain::usage::{Billed, Pass, Tokens, Usage};
 use crate::flush::Flush;
-use crate::store::{Cacheable, LaneId, NewPrime, OutPrime, PrimeState, StoreError};
+use crate::store::{Cacheable, CachingOff, LaneId, NewPrime, OutPrime, PrimeState, StoreError};
 
 /// What caching has gained is looked at over so long.
 const WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -50,8 +50,15 @@ impl Flush {
     async fn judge(&self, out: &OutPrime, now: Timestamp) -> Result<(), StoreError> {
         let times = (now.minus(WINDOW), now.minus(FOLLOWED_WITHIN), now);
         let of = (out.tenant.as_str(), out.workload.as_str());
-        if self.store.judge_caching(of, times, CALLS_MIN, OFF_FOR).await? {
-            tracing::warn!(workload = out.workload, "caching is switched off: it has cost more than it spared");
+        if let Some(off) = self.store.judge_caching(of, times, CALLS_MIN, OFF_FOR).await? {
+            let (workload, CachingOff { lost, calls, until, .. }) = (off.name(), &off);
+            tracing::warn!(
+                workload,
+                lost_usd = %lost,
+                calls,
+                until = %until,
+                "caching is switched off: it has cost more than it spared"
+            );
         }
         Ok(())
     }
@@ -69,10 +76,11 @@ impl Flush {
             return Ok((0, Vec::new()));
         }
         let off = self.store.caching_off(now).await?;
-        let off: HashSet<(&str, &str)> = off.iter().map(|off| (off.tenant.as_str(), off.workload.as_str())).collect();
         let known = self.store.primes(lane, now).await?;
         let standings = known.iter().map(|prime| (prime.prefix, prime.into())).collect();
-        let is_on = |call: &&Cacheable| !off.contains(&(call.tenant.as_str(), call.workload.as_deref().unwrap_or("")));
+        let off: HashSet<(&str, Option<&str>)> =
+            off.iter().map(|off| (off.tenant.as_str(), off.workload.as_deref())).collect();
+        let is_on = |call: &&Cacheable| !off.contains(&(call.tenant.as_str(), call.workload.as_deref()));
         let candidates: Vec<Candidate> = waiting.iter().filter(is_on).map(|call| candidate(call, flush_mark)).collect();
         let prices = self.prices.table();
         let plan = cache_plan::plan(&candidates, &standings, |model, tokens| worth(&prices, model, tokens, now), now);

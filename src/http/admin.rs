@@ -142,14 +142,16 @@ async fn measure(rooms: &Rooms) -> Measured {
         let batches = rooms.store.batches_under_way().await?;
         let paused = rooms.store.paused_lanes(now).await?;
         let deliveries = rooms.store.delivery_counts().await?;
-        Ok::<_, StoreError>((depth, oldest, batches, paused, deliveries))
+        let caching_off = rooms.store.caching_off(now).await?.len();
+        Ok::<_, StoreError>((depth, oldest, batches, paused, deliveries, caching_off))
     };
     match stored.await {
-        Ok((depth, oldest, batches, paused, (due, dead))) => Measured {
+        Ok((depth, oldest, batches, paused, (due, dead), caching_off)) => Measured {
             queued: Some(depth.values().sum()),
             oldest_queued: oldest.map(|oldest| now.since(oldest)),
             batches: batches.into_iter().map(|(state, count)| (state.as_str(), count)).collect(),
             paused_lanes: paused.len() as u64,
+            caching_off: caching_off as u64,
             deliveries: vec![(DeliveryState::Due.as_str(), due), (DeliveryState::Dead.as_str(), dead)],
             ..told
         },
@@ -158,7 +160,7 @@ async fn measure(rooms: &Rooms) -> Measured {
 }
 
 /// A workload that goes without caching for the time being, and why.
-fn caching_off(off: &CachingOff) -> serde_json::Value {
+pub(super) fn caching_off(off: &CachingOff) -> serde_json::Value {
     let reason = format!("over {} calls, caching cost more than it spared", off.calls);
     json!({
         "tenant": off.tenant,
@@ -166,7 +168,7 @@ fn caching_off(off: &CachingOff) -> serde_json::Value {
         "since": off.since,
         "until": off.until,
         "calls": off.calls,
-        "gained": off.gained,
+        "lost": off.lost,
         "reason": reason,
     })
 }

@@ -11,10 +11,10 @@ use crate::domain::policy::Standing;
 use crate::http::error::ApiError;
 use crate::http::gateway::{Answering, Gateway};
 use crate::http::held;
-use crate::http::messages::{decided, refused, showing};
+use crate::http::messages::{decided, discard, refused, showing};
 use crate::http::peek::{BrokenOff, Peek, Replayed};
 use crate::http::socket::Interim;
-use crate::intake::{Admitted, Asking, Chosen, Terms};
+use crate::intake::{Admitted, Asking, Chosen, Refusal, Terms};
 use crate::inventory::Tap;
 
 /// What stands in the way at the moment, and says nothing of the call itself.
@@ -72,13 +72,21 @@ impl Call {
                 LiveReason::NotDeferrable(blocked_by) if !PASSING.contains(&blocked_by) => Some(blocked_by),
                 _ => None,
             };
-            self.tap.ruled(&rule.name, blocked_by, rule.workload.as_deref());
+            self.tap.ruled(&rule.name, blocked_by, chosen.workload());
         }
         Way::Live(Box::new(self), chosen.live(reason))
     }
 
     async fn choose(mut self, gateway: &Gateway, mut asking: Asking) -> Result<Way, ApiError> {
-        let Some(index) = self.ask(&mut asking).await? else {
+        let found = loop {
+            let found = self.ask(&mut asking).await?;
+            match gateway.rooms().intake.hold_to_budgets(&asking, found, &self.head.headers) {
+                Ok(None) => break found,
+                Ok(Some(anew)) => asking = anew,
+                Err(refusal) => return Err(self.refuse(asking, found, refusal).await),
+            }
+        };
+        let Some(index) = found else {
             asking.nobody();
             return Ok(Way::Live(Box::new(self), Decision::Live(None, LiveReason::NoRule)));
         };
@@ -92,6 +100,17 @@ impl Call {
             Err(error) => error.decision(),
         });
         way
+    }
+
+    /// It is neither deferred nor served live, and as a call that its headers refuse it is not recorded.
+    async fn refuse(mut self, asking: Asking, found: Option<usize>, refusal: Refusal) -> ApiError {
+        let error = ApiError::from(refusal);
+        if let Some(index) = found {
+            asking.chosen(index).count(&error.decision());
+        }
+        self.tap.forget();
+        discard(self.peek.into_body()).await;
+        error
     }
 
     /// Asks the rules, and reads on as long as one must see more.

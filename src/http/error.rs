@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::decision::Decision;
 use crate::domain::error_type;
+use crate::http::budgets;
 use crate::intake::Refusal;
 use crate::live;
 
@@ -83,11 +84,6 @@ impl ApiError {
     pub(super) fn foreign_site() -> Self {
         let message = "without an admin token only this machine may ask, and no other site's page";
         Self::new(StatusCode::FORBIDDEN, "permission_error", "forbidden", message)
-    }
-
-    pub(super) fn budget_exceeded(message: impl Into<String>, retry_after_seconds: u64) -> Self {
-        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "budget-exceeded", message);
-        Self { retry_after_seconds: Some(retry_after_seconds), ..error }
     }
 
     pub(super) fn store_unavailable() -> Self {
@@ -180,6 +176,11 @@ impl From<Refusal> for ApiError {
             Refusal::QueueFull { retry_after_seconds } => {
                 let message = "as many calls are queued as may be, in all or for one tenant: try again later";
                 let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "queue-full", message);
+                Self { retry_after_seconds: Some(retry_after_seconds), ..error }
+            }
+            Refusal::BudgetExceeded { spent, retry_after_seconds } => {
+                let (status, message) = (StatusCode::TOO_MANY_REQUESTS, budgets::said(&spent));
+                let error = Self::new(status, "rate_limit_error", "budget-exceeded", message);
                 Self { retry_after_seconds: Some(retry_after_seconds), ..error }
             }
             Refusal::StoreUnavailable => Self::store_unavailable(),

@@ -13,7 +13,6 @@ use hyper::body::Incoming;
 use crate::domain::decision::{Decision, LiveReason};
 use crate::domain::glance::BodyFacts;
 use crate::domain::policy::Standing;
-use crate::http::budgets::{self, Beyond};
 use crate::http::error::{ApiError, DECISION};
 use crate::http::gateway::{Answering, Gateway, GatewayBody};
 use crate::http::socket::Interim;
@@ -31,28 +30,17 @@ const DECISION_LENGTH: usize = 128;
 /// Answers a call.
 pub(super) fn call(gateway: &Gateway, request: Request<Incoming>) -> Answering {
     let gateway = gateway.clone();
-    let intake = &gateway.rooms().intake;
-    let route = match budgets::beyond(gateway.rooms(), request.headers()) {
-        None => intake.decide(request.headers()),
-        Some(Beyond::Defer(name)) => intake.decide_to_defer(request.headers(), &name),
-        Some(Beyond::Refuse(error)) => {
-            return Box::pin(async move {
-                discard(request.into_body()).await;
-                refused(&gateway, error)
-            });
-        }
-    };
-    match route {
+    match gateway.rooms().intake.decide(request.headers()) {
         Ok(Route::Live(reason)) => live(gateway, reason, request),
         Ok(Route::Defer(terms)) => defer(gateway, terms, request),
         Ok(Route::Ask(mut asking)) => {
             // A call that no rule means by its head alone is as quick as one without rules.
             match asking.go_on(request.headers(), request.uri().path(), &BodyFacts::default()) {
-                Standing::NoRule => {
+                Standing::NoRule if asking.budget().is_none() => {
                     asking.nobody();
                     live(gateway, LiveReason::NoRule, request)
                 }
-                Standing::Decided(_) | Standing::WantsBody => by_rule::call(gateway, asking, request),
+                _ => by_rule::call(gateway, asking, request),
             }
         }
         Err(refusal) => Box::pin(async move {
@@ -140,7 +128,8 @@ pub(super) async fn read<B: Body<Data = Bytes> + Unpin>(mut body: B, limit: u64)
     Ok(whole.freeze())
 }
 
-async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
+/// Reads what is left of a body that nobody wants.
+pub(super) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
     let all = async {
         let mut discarded = 0;
         while let Some(Ok(frame)) = body.frame().await {

@@ -11,12 +11,13 @@ use crate::domain::money::NanoUsd;
 use crate::domain::tally::Tally;
 use crate::domain::workload::{WorkloadId, WorkloadKind};
 use crate::http::Rooms;
+use crate::http::admin::caching_off;
 use crate::http::answer::json as answer;
 use crate::http::deferrals::unavailable;
 use crate::http::error::ApiError;
 use crate::http::query::WorkloadsQuery;
 use crate::inventory::suggest;
-use crate::store::{StoredWorkload, WorkloadFilter, WorkloadSum};
+use crate::store::{CachingOff, StoredWorkload, WorkloadFilter, WorkloadSum};
 
 /// Workloads that rules are suggested for: each is looked at once more, which takes some ten milliseconds.
 const SUGGESTED_MAX: usize = 100;
@@ -36,9 +37,11 @@ pub(super) async fn list(State(rooms): State<Rooms>, uri: Uri) -> Result<Respons
     for sum in sums {
         by_workload.entry(sum.workload).or_default().push(sum);
     }
+    let off = rooms.store.caching_off(rooms.clock.now()).await.map_err(unavailable)?;
     let none = Vec::new();
+    let parts = |workload: &StoredWorkload| by_workload.get(&workload.id).unwrap_or(&none);
     let data: Vec<Value> =
-        found.iter().map(|workload| view(workload, by_workload.get(&workload.id).unwrap_or(&none))).collect();
+        found.iter().map(|workload| view(workload, parts(workload), without_caching(workload, &off))).collect();
     let id = |id: Option<&WorkloadId>| id.map(ToString::to_string);
     let (first_id, last_id) = (id(ids.first()), id(ids.last()));
     let rules = if with_rules { Some(rules(&rooms, &found).await?) } else { None };
@@ -68,7 +71,13 @@ fn assessment(workload: &StoredWorkload) -> Option<Value> {
     workload.assessment.as_deref().and_then(|text| serde_json::from_str(text).ok())
 }
 
-fn view(workload: &StoredWorkload, parts: &[WorkloadSum]) -> Value {
+/// That it goes without caching for the time being, if so; calls that nobody has named are one in that.
+fn without_caching<'a>(workload: &StoredWorkload, off: &'a [CachingOff]) -> Option<&'a CachingOff> {
+    let name = (workload.kind == WorkloadKind::Named).then_some(workload.name.as_str());
+    off.iter().find(|off| off.is_for(&workload.tenant, name))
+}
+
+fn view(workload: &StoredWorkload, parts: &[WorkloadSum], off: Option<&CachingOff>) -> Value {
     let mut all = Tally::default();
     parts.iter().for_each(|part| all.plus(&part.sum));
     let calls_by = |name: fn(&WorkloadSum) -> &str| {
@@ -113,7 +122,47 @@ fn view(workload: &StoredWorkload, parts: &[WorkloadSum]) -> Value {
         },
         "bytes": {"request": all.request_bytes, "answer": all.answer_bytes},
         "cost": {"currency": "USD", "paid": NanoUsd(all.paid_nanousd), "live_price": NanoUsd(all.live_nanousd)},
+        "caching_off": off.map(caching_off),
         "score": workload.score,
         "assessment": assessment(workload),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn workloads_that_nobody_has_named_go_without_caching_together() {
+        let at = Timestamp::from_millis(1);
+        let off = |tenant: &str, workload: Option<&str>| CachingOff {
+            tenant: tenant.into(),
+            workload: workload.map(str::to_owned),
+            since: at,
+            until: at,
+            calls: 20,
+            lost: NanoUsd(1),
+        };
+        let all = [off("t", Some("named")), off("t", None)];
+        let found = |tenant: &str, name: &str, kind| {
+            let workload = StoredWorkload {
+                id: WorkloadId(1),
+                tenant: tenant.into(),
+                name: name.into(),
+                kind,
+                preview: None,
+                first_seen: at,
+                last_seen: at,
+                assessment: None,
+                score: None,
+            };
+            without_caching(&workload, &all).cloned()
+        };
+        assert_eq!(found("t", "named", WorkloadKind::Named), Some(all[0].clone()));
+        assert_eq!(found("t", "other", WorkloadKind::Named), None);
+        assert_eq!(found("u", "named", WorkloadKind::Named), None);
+        assert_eq!(found("t", "wkl_0000000000000001", WorkloadKind::Alike), Some(all[1].clone()));
+        assert_eq!(found("u", "wkl_0000000000000001", WorkloadKind::Alike), None);
+    }
 }

@@ -22,6 +22,8 @@ pub struct Asking {
     tags: Tags,
     tenant: String,
     asked_at: Timestamp,
+    /// The budget beyond which the call is, by its headers, and that wants it to be deferred.
+    budget: Option<String>,
     is_cut_short: bool,
 }
 
@@ -50,7 +52,36 @@ pub struct Promise {
 impl Asking {
     /// Begins to ask these rules about a call with these tags, which came at this time from this tenant.
     pub fn begin(rules: Arc<Rules>, tags: Tags, tenant: String, asked_at: Timestamp) -> Self {
-        Self { rules, course: Course::default(), tags, tenant, asked_at, is_cut_short: false }
+        Self { rules, course: Course::default(), tags, tenant, asked_at, budget: None, is_cut_short: false }
+    }
+
+    /// The call is beyond this budget by its headers alone, which wants it to be deferred.
+    pub(super) fn beyond(self, budget: Option<String>) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// The budget beyond which the call is by its headers alone, and that wants it to be deferred.
+    pub fn budget(&self) -> Option<&str> {
+        self.budget.as_deref()
+    }
+
+    /// The rule of this number.
+    pub(super) fn rule(&self, index: usize) -> Option<&Rule> {
+        self.rules.policy().rules().get(index)
+    }
+
+    /// The workload that this rule gives to the call, where its caller names none.
+    pub(super) fn named_by<'a>(&self, rule: &'a Rule) -> Option<&'a str> {
+        rule.workload.as_deref().filter(|_| self.tags.workload.is_none())
+    }
+
+    /// The same call, to be deferred by this name if it may be, whatever rules say that serve it live; it keeps the workload
+    /// that one of them gave to it. What they said up to now is not counted. `None` if it cannot be asked so.
+    pub(super) fn deferring(&self, name: &str, workload: Option<&str>) -> Option<Self> {
+        let mut tags = self.tags.clone();
+        tags.workload = tags.workload.or_else(|| workload.map(str::to_owned));
+        let rules = Arc::new(self.rules.deferring(name)?);
+        Some(Self::begin(rules, tags, self.tenant.clone(), self.asked_at))
     }
 
     /// Asks on, with what is known of the body by now.
@@ -100,6 +131,11 @@ impl Chosen {
     /// The rule.
     pub fn rule(&self) -> Option<&Rule> {
         self.rules.policy().rules().get(self.index)
+    }
+
+    /// The call's workload: as its caller names it, else as the rule does.
+    pub fn workload(&self) -> Option<&str> {
+        self.tags.workload.as_deref().or_else(|| self.rule()?.workload.as_deref())
     }
 
     /// Whether its body has to be seen whole before it is known whether the rule means it already.

@@ -1,6 +1,7 @@
 //! Why a call is not queued.
 
 use crate::domain::body::NotDeferrable;
+use crate::domain::budget::Spent;
 use crate::domain::decision::LiveReason;
 use crate::intake::asking::Promise;
 
@@ -31,17 +32,25 @@ pub enum Refusal {
         /// How long to wait.
         retry_after_seconds: u64,
     },
+    /// It goes beyond a budget that is spent; the next one begins after this many seconds.
+    BudgetExceeded {
+        /// The budget.
+        spent: Box<Spent>,
+        /// How long to wait.
+        retry_after_seconds: u64,
+    },
     /// It cannot be made durable.
     StoreUnavailable,
 }
 
 impl Refusal {
     /// Why a call is served live that a rule chose to defer and that cannot be, since its caller did not ask for it; none if
-    /// a header of the caller's own is to blame, which would be lost without a word.
+    /// a header of the caller's own is to blame, which would be lost without a word, or it may not be served live either.
     pub fn live_reason(&self, promise: &Promise) -> Option<LiveReason> {
         let blocked_by = match self {
             Self::TooLarge(_) => return Some(LiveReason::TooLarge),
             Self::InvalidHeader { .. } | Self::CallbackForbidden(_) if !promise.callback => return None,
+            Self::BudgetExceeded { .. } => return None,
             Self::NotDeferrable(no) => no.blocked_by,
             Self::InvalidHeader { .. } | Self::CallbackForbidden(_) => "callback-forbidden",
             Self::MissingCredential => "credential",

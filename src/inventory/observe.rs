@@ -19,6 +19,7 @@ use crate::inventory::recent::Recent;
 use crate::inventory::recorder::{Desk, Recorder};
 use crate::inventory::who::AskWho;
 use crate::metrics::Metrics;
+use crate::nudge::Nudge;
 use crate::secret::Vault;
 use crate::store::Store;
 
@@ -40,6 +41,7 @@ struct Office {
     desk: Arc<Desk>,
     reader: Reader,
     prices: Prices,
+    spent: Nudge,
     reading: tokio::sync::Mutex<Reading>,
     pending: Mutex<VecDeque<Pending>>,
     writing: tokio::sync::Mutex<Writing>,
@@ -78,12 +80,14 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Whose a credential is.
     pub ask_who: AskWho,
+    /// Wakes whoever adds up what was spent.
+    pub spent: Nudge,
 }
 
 impl Inventory {
     /// All that observing needs.
     pub fn new(parts: Parts, settings: Settings) -> Self {
-        let Parts { store, clock, vault, prices, metrics, ask_who } = parts;
+        let Parts { store, clock, vault, prices, metrics, ask_who, spent } = parts;
         let (keyed, recent) = (Keyed::new(vault), Arc::<Recent>::default());
         let reader = Reader { clock, keyed, ask_who, preview: settings.prompt_preview, recent };
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
@@ -96,6 +100,7 @@ impl Inventory {
             metrics,
             reader,
             prices,
+            spent,
             reading: Reading { callers: Callers::default(), time }.into(),
             pending: Mutex::default(),
             writing: Writing { places: Places::default(), rows, held: None }.into(),

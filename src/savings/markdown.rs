@@ -26,7 +26,9 @@ fn table(out: &mut String, section: &Section) {
         row(out, cells.iter().map(|cell| escaped(cell)));
     }
     if let Some(total) = &section.total {
-        row(out, total.iter().map(|cell| format!("**{}**", escaped(cell))));
+        // Nothing cannot be set in bold.
+        let bold = |cell: &String| if cell.is_empty() { String::new() } else { format!("**{}**", escaped(cell)) };
+        row(out, total.iter().map(bold));
     }
 }
 

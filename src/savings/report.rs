@@ -11,6 +11,7 @@ use crate::clock::Day;
 use crate::domain::ledger::{Line, Sums};
 use crate::domain::money::NanoUsd;
 use crate::domain::price::PriceTable;
+use crate::store::CachingOff;
 
 /// What some days came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -42,6 +43,8 @@ pub struct Report {
     pub month: Option<Month>,
     /// What could still be deferred; none where nothing was assessed.
     pub on_the_table: Option<OnTheTable>,
+    /// The workloads for which caching was off when it was made, what lost most first.
+    pub caching_off: Vec<CachingOff>,
 }
 
 /// The figures of one day, way, workload, model or tenant.
@@ -124,7 +127,14 @@ impl Report {
             tenants: rows(lines, |line| Some(line.tenant.clone())),
             unpriced: unpriced(lines),
             on_the_table,
+            caching_off: Vec::new(),
         }
+    }
+
+    /// The same, with the workloads for which caching is off.
+    pub fn without_caching(self, mut caching_off: Vec<CachingOff>) -> Self {
+        caching_off.sort_by_key(|off| std::cmp::Reverse(off.lost));
+        Self { caching_off, ..self }
     }
 }
 

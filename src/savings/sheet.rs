@@ -3,7 +3,9 @@
 use super::amounts::{Dollars, counted, grouped, percent};
 use super::figures::Figures;
 use super::report::{Month, OnTheTable, Report, Row, Unpriced};
+use crate::clock::Day;
 use crate::domain::money::NanoUsd;
+use crate::store::CachingOff;
 
 /// Rows that are shown of one table; what is beyond them is added up in one.
 const ROWS_MAX: usize = 25;
@@ -64,6 +66,7 @@ impl Sheet {
             on_the_table.as_ref().filter(|table| !table.workloads.is_empty()).map(|table| offers(table, dollars)),
         );
         sections.extend((!report.unpriced.is_empty()).then(|| unpriced(&report.unpriced)));
+        sections.extend((!report.caching_off.is_empty()).then(|| without_caching(&report.caching_off)));
         for (title, name, rows) in [
             ("How calls were served", "served", &report.ways),
             ("Workloads", "workload", &report.workloads),
@@ -172,6 +175,26 @@ fn unpriced(models: &[Unpriced]) -> Section {
             .to_owned(),
     );
     section.rows = models.iter().map(|one| vec![one.model.clone(), grouped(one.answers)]).collect();
+    section
+}
+
+fn without_caching(workloads: &[CachingOff]) -> Section {
+    let words = ["workload", "tenant", "off since", "tried again"];
+    let mut section = Section::new("Caching is off", &words, &["calls", "lost"]);
+    section.notes.push(
+        "Caching has cost more than it spared over these calls, and was switched off. It is tried again by itself."
+            .to_owned(),
+    );
+    let all: NanoUsd = workloads.iter().map(|off| off.lost).sum();
+    let (dollars, day) = (Dollars::for_largest(all), |at| Day::of(at).to_string());
+    for off in workloads.iter().take(ROWS_MAX) {
+        let words = [off.name().to_owned(), off.tenant.clone(), day(off.since), day(off.until)];
+        section.rows.push(words.into_iter().chain([grouped(off.calls), dollars.show(off.lost)]).collect());
+    }
+    let name = if workloads.len() > ROWS_MAX { format!("{} in all", workloads.len()) } else { "total".to_owned() };
+    let calls = grouped(workloads.iter().map(|off| off.calls).sum());
+    let [tenant, since, until] = [(); 3].map(|()| String::new());
+    section.total = Some(vec![name, tenant, since, until, calls, dollars.show(all)]);
     section
 }
 

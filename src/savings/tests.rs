@@ -6,6 +6,7 @@ use crate::domain::money::NanoUsd;
 use crate::domain::price::PriceTable;
 use crate::domain::record::Way;
 use crate::domain::usage::Tokens;
+use crate::store::CachingOff;
 
 const MICRO: i64 = 1_000;
 
@@ -274,4 +275,52 @@ fn the_readme_shows_a_report_as_it_is() {
     assert!(readme.contains(&format!("```text\n{example}\n```")), "{example}");
     let prices = readme.split("```toml\n").skip(1).find(|block| block.starts_with("[[discount]]")).unwrap();
     PriceTable::with_own(prices.split("```").next().unwrap()).unwrap();
+}
+
+#[test]
+fn where_caching_is_off_is_told_in_every_form_that_has_words() {
+    let off = |number: i64, workload: Option<&str>| CachingOff {
+        tenant: "team-reports".into(),
+        workload: workload.map(str::to_owned),
+        since: day("2026-11-20").start(),
+        until: day("2026-11-27").start(),
+        calls: 20,
+        lost: NanoUsd(number * 1_000 * MICRO),
+    };
+    let report = report_of(&some()).without_caching(vec![off(5, Some("chat")), off(7, None)]);
+    let shown = |all: &str| {
+        let lines = all.lines().skip_while(|line| !line.contains("Caching is off"));
+        lines.take_while(|line| !line.contains("How calls were served")).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(shown(&text(&Sheet::of(&report))), @r"
+    Caching is off
+    Caching has cost more than it spared over these calls, and was switched off. It is tried again by itself.
+    workload  tenant        off since   tried again  calls       lost
+    (none)    team-reports  2026-11-20  2026-11-27      20  $0.007000
+    chat      team-reports  2026-11-20  2026-11-27      20  $0.005000
+    -----------------------------------------------------------------
+    total                                               40  $0.012000
+    ");
+    insta::assert_snapshot!(shown(&markdown(&Sheet::of(&report))), @r"
+    ## Caching is off
+
+    Caching has cost more than it spared over these calls, and was switched off. It is tried again by itself.
+
+    | workload | tenant | off since | tried again | calls | lost |
+    | --- | --- | --- | --- | ---: | ---: |
+    | (none) | team-reports | 2026-11-20 | 2026-11-27 | 20 | $0.007000 |
+    | chat | team-reports | 2026-11-20 | 2026-11-27 | 20 | $0.005000 |
+    | **total** |  |  |  | **40** | **$0.012000** |
+    ");
+    let page = html::report(&report);
+    assert!(page.contains("<h2>Caching is off</h2>") && page.contains("<td>chat</td><td>team-reports</td>"), "{page}");
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(
+        (&json["caching_off"][0]["workload"], &json["caching_off"][1]["workload"]),
+        (&().into(), &"chat".into())
+    );
+    // Of very many only those are shown that lost most, and all are counted.
+    let many = report_of(&some()).without_caching((1..=30).map(|number| off(number, Some("some"))).collect());
+    let shown = shown(&text(&Sheet::of(&many)));
+    assert!(shown.contains("30 in all") && shown.contains("$0.030000") && !shown.contains("$0.005000"), "{shown}");
 }

@@ -26,28 +26,63 @@ macro_rules! count_caching {
 pub(super) use count_caching;
 
 /// A workload for which caching is off.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct CachingOff {
     /// Whose.
     pub tenant: String,
-    /// Which; empty for calls without one.
-    pub workload: String,
+    /// Which; none for calls without one.
+    pub workload: Option<String>,
     /// Since when.
-    #[sqlx(rename = "since_at")]
     pub since: Timestamp,
     /// Until when.
-    #[sqlx(rename = "until_at")]
     pub until: Timestamp,
     /// Over how many marked calls it lost.
-    pub calls: i64,
-    /// What it gained, which is below nothing.
-    #[sqlx(rename = "gain_nanousd")]
-    pub gained: NanoUsd,
+    pub calls: u64,
+    /// How much it lost.
+    pub lost: NanoUsd,
+}
+
+impl CachingOff {
+    /// How a workload is called that has no name.
+    pub const WITHOUT_NAME: &str = "(none)";
+
+    /// What it is called where people read of it.
+    pub fn name(&self) -> &str {
+        self.workload.as_deref().unwrap_or(Self::WITHOUT_NAME)
+    }
+
+    /// Whether it is off for calls of this tenant and workload.
+    pub fn is_for(&self, tenant: &str, workload: Option<&str>) -> bool {
+        self.tenant == tenant && self.workload.as_deref() == workload
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct CachingOffRow {
+    tenant: String,
+    workload: String,
+    since_at: Timestamp,
+    until_at: Timestamp,
+    calls: i64,
+    gain_nanousd: NanoUsd,
+}
+
+impl From<CachingOffRow> for CachingOff {
+    fn from(row: CachingOffRow) -> Self {
+        Self {
+            tenant: row.tenant,
+            workload: Some(row.workload).filter(|name| !name.is_empty()),
+            since: row.since_at,
+            until: row.until_at,
+            calls: row.calls.unsigned_abs(),
+            lost: NanoUsd::ZERO - row.gain_nanousd,
+        }
+    }
 }
 
 impl Store {
     /// Switches caching off for a workload in which it has lost, over all marked calls since `since` and over those that
-    /// were settled before `settled_before` alike, of which there must be `least` calls. Says whether it did now.
+    /// were settled before `settled_before` alike, of which there must be `least` calls. Gives what it switched off now.
     ///
     /// The two, because those who read what a first call has written are settled after it.
     ///
@@ -59,8 +94,8 @@ impl Store {
         (since, settled_before, now): (Timestamp, Timestamp, Timestamp),
         least: i64,
         off_for: Duration,
-    ) -> Result<bool, StoreError> {
-        Ok(write!(self, tx => {
+    ) -> Result<Option<CachingOff>, StoreError> {
+        let off: Option<CachingOffRow> = write!(self, tx => {
             let mut results = Vec::with_capacity(2);
             for until in [settled_before, now] {
                 let text = if workload.is_empty() { RESULT_WITHOUT_NAME } else { RESULT };
@@ -75,13 +110,14 @@ impl Store {
             }
             let lost = results.iter().all(|(calls, gain, ..)| *calls >= least && *gain < 0);
             match results.pop().filter(|_| lost) {
-                None => false,
-                Some((calls, gain, paid, live)) => sqlx::query(
+                None => None,
+                Some((calls, gain, paid, live)) => sqlx::query_as(
                     "insert into cache_off (tenant, workload, since_at, until_at, calls, gain_nanousd)
                      values ($1, $2, $3, $4, $5, $6)
                      on conflict (tenant, workload) do update set since_at = excluded.since_at,
                          until_at = excluded.until_at, calls = excluded.calls, gain_nanousd = excluded.gain_nanousd
-                     where cache_off.until_at <= $3",
+                     where cache_off.until_at <= $3
+                     returning tenant, workload, since_at, until_at, calls, gain_nanousd",
                 )
                 .bind(tenant)
                 .bind(workload)
@@ -89,11 +125,11 @@ impl Store {
                 .bind(now.plus(off_for))
                 .bind(calls)
                 .bind(NanoUsd(gain).times(paid, live))
-                .execute(tx)
-                .await?
-                .rows_affected() == 1,
+                .fetch_optional(tx)
+                .await?,
             }
-        }))
+        });
+        Ok(off.map(CachingOff::from))
     }
 
     /// The workloads for which caching is off.
@@ -101,7 +137,7 @@ impl Store {
     /// # Errors
     /// If the store is unavailable.
     pub async fn caching_off(&self, now: Timestamp) -> Result<Vec<CachingOff>, StoreError> {
-        Ok(read!(self, tx => {
+        let rows: Vec<CachingOffRow> = read!(self, tx => {
             sqlx::query_as(
                 "select tenant, workload, since_at, until_at, calls, gain_nanousd from cache_off
                  where until_at > $1 order by tenant, workload",
@@ -109,7 +145,25 @@ impl Store {
             .bind(now)
             .fetch_all(tx)
             .await?
-        }))
+        });
+        Ok(rows.into_iter().map(CachingOff::from).collect())
+    }
+
+    /// The workloads for which caching is on again; each is given once, to one who asks.
+    ///
+    /// # Errors
+    /// If the store is unavailable.
+    pub async fn caching_on_again(&self, now: Timestamp) -> Result<Vec<CachingOff>, StoreError> {
+        let rows: Vec<CachingOffRow> = write!(self, tx => {
+            sqlx::query_as(
+                "delete from cache_off where until_at <= $1
+                 returning tenant, workload, since_at, until_at, calls, gain_nanousd",
+            )
+            .bind(now)
+            .fetch_all(tx)
+            .await?
+        });
+        Ok(rows.into_iter().map(CachingOff::from).collect())
     }
 }
 

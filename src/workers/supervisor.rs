@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinError;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -68,7 +68,10 @@ impl Supervisor {
     async fn keep(self, worker: Worker) {
         let mut failures = 0;
         while !self.stop.is_cancelled() {
-            let pause = match self.activate(&worker).await {
+            let began = Instant::now();
+            let ended = self.activate(&worker).await;
+            let rest = began.elapsed().saturating_mul(worker.rest);
+            let pause = match ended {
                 Ended::More => {
                     failures = 0;
                     continue;
@@ -86,7 +89,7 @@ impl Supervisor {
                 () = self.stop.cancelled() => {}
                 () = tokio::time::sleep(pause) => {}
                 // A nudge does not cut the wait after a failure short.
-                () = worker.nudge.woken(), if failures == 0 => {}
+                () = woken(&worker, rest), if failures == 0 => {}
             }
         }
     }
@@ -115,6 +118,14 @@ impl Supervisor {
     }
 }
 
+/// A nudge has come, be it during the rest before.
+async fn woken(worker: &Worker, rest: Duration) {
+    if !rest.is_zero() {
+        tokio::time::sleep(rest).await;
+    }
+    worker.nudge.woken().await;
+}
+
 /// Without the panic's text, which may repeat what was worked on.
 fn report_panic(worker: &'static str, panicked: &JoinError) {
     tracing::error!(worker, cancelled = panicked.is_cancelled(), "a worker panicked");
@@ -137,6 +148,7 @@ mod tests {
             period: Duration::from_secs(3_600),
             limit: Duration::from_secs(60),
             nudge: nudge.clone(),
+            rest: 0,
             task: task(move || {
                 let look = looks.fetch_add(1, Ordering::SeqCst);
                 async move { script(look) }
@@ -178,5 +190,28 @@ mod tests {
         until(&looks, 3).await;
         supervisor.drain().await;
         assert_eq!(health.reports()["test"].failures, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nudges_without_end_leave_a_worker_its_rest() {
+        let (looks, nudge) = (Arc::<AtomicU32>::default(), Nudge::default());
+        let (counted, nudged) = (looks.clone(), nudge.clone());
+        let look = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let nudge = nudged.clone();
+            async move {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                nudge.wake();
+                Ok(false)
+            }
+        };
+        let supervisor = Supervisor::new(Health::new(Clock::system()));
+        supervisor.start(Worker { rest: 9, task: task(look), ..counting(&looks, &nudge, |_| Ok(false)) });
+        // One nudge of many is heard all the same, once the rest is over.
+        tokio::time::sleep(Duration::from_secs(19)).await;
+        assert_eq!(looks.load(Ordering::SeqCst), 1);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(looks.load(Ordering::SeqCst), 2);
+        supervisor.drain().await;
     }
 }

@@ -266,6 +266,16 @@ impl TestApp {
         self.journal.warnings()
     }
 
+    /// What it has told besides.
+    pub(crate) fn news(&self) -> Vec<String> {
+        self.journal.news()
+    }
+
+    /// What wakes its workers, where they run by themselves.
+    pub(crate) fn nudges(&self) -> &Nudges {
+        &self.app().nudges
+    }
+
     /// Where callers connect.
     pub(crate) fn gateway(&self) -> SocketAddr {
         self.app().gateway

@@ -1,7 +1,10 @@
 //! Budgets of a whole gateway: who is refused once what is spent, and until when.
 
+mod by_rule;
+
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -13,6 +16,7 @@ on_both_engines! {
     a_budget_is_for_its_workload_and_its_tenant,
     a_warning_refuses_nothing,
     live_calls_count_too,
+    spending_is_added_up_as_soon_as_it_is_written_down,
     a_month_is_more_than_its_days,
     budgets_change_while_the_gateway_runs,
     calls_that_may_wait_are_deferred_beyond_a_budget,
@@ -28,6 +32,17 @@ fn budget(name: &str, rest: &str, limit: &str, action: &str) -> String {
 async fn budgets(app: &TestApp) -> Vec<Value> {
     let all = app.operator(Method::GET, "/api/budgets").send().await.expect(200).json();
     all["data"].as_array().unwrap().clone()
+}
+
+/// Until the first budget is spent by live calls, which are written down beside what is told of them.
+async fn spent_live(app: &TestApp) {
+    let spent = async {
+        while budgets(app).await[0]["exceeded"] != true {
+            app.settle().await;
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(spent).await;
 }
 
 async fn calls_beyond_a_budget_are_refused_until_the_next_day(engine: Engine) {
@@ -94,14 +109,26 @@ async fn a_warning_refuses_nothing(engine: Engine) {
 async fn live_calls_count_too(engine: Engine) {
     let app = Setup::on(engine).file(&budget("all", "", TINY, "refuse")).start().await;
     app.call(body("Hi")).send().await.expect(200);
+    spent_live(&app).await;
+    app.call(body("Ho")).send().await.refused(429, "rate_limit_error", "budget-exceeded");
+}
+
+async fn spending_is_added_up_as_soon_as_it_is_written_down(engine: Engine) {
+    let app = Setup::on(engine).file(&budget("all", "", "100", "refuse")).start().await;
+    let is_woken = || app.nudges().settled.spending.woken().now_or_never().is_some();
+    app.settle().await;
+    assert!(!is_woken());
+    app.call(body("Hi")).send().await.expect(200);
     let spent = async {
-        while budgets(&app).await[0]["exceeded"] != true {
+        while app.storage().count("select count(*) from live_charge").await == 0 {
             app.settle().await;
-            tokio::task::yield_now().await;
         }
     };
     soon(spent).await;
-    app.call(body("Ho")).send().await.refused(429, "rate_limit_error", "budget-exceeded");
+    assert!(is_woken() && !is_woken());
+    app.defer("Hi").await;
+    app.finish().await;
+    assert!(is_woken());
 }
 
 async fn a_month_is_more_than_its_days(engine: Engine) {

@@ -79,7 +79,12 @@ impl Inventory {
         let (calls, now) = (&held.calls[..held.kept], self.0.reader.clock.now());
         let written = self.0.store.record(Bundle { calls, hours: &hours, seen: &seen, charges: &charges, now }).await;
         match written {
-            Ok(()) => self.0.metrics.records_written(held.calls.len()),
+            Ok(()) => {
+                self.0.metrics.records_written(held.calls.len());
+                if !charges.is_empty() {
+                    self.0.spent.wake();
+                }
+            }
             Err(error) => {
                 held.refusals += u32::from(error.is_refusal());
                 if held.refusals < REFUSED_MAX {

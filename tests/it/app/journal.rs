@@ -1,4 +1,4 @@
-//! The journal: errors and warnings that the app logs while a test runs on this thread.
+//! The journal: what the app logs while a test runs on this thread.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,16 +14,17 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 pub(super) struct Journal {
     errors: Lines,
     warnings: Lines,
+    news: Lines,
     is_forgiving: AtomicBool,
     _listening: DefaultGuard,
 }
 
 impl Journal {
     pub(super) fn open() -> Self {
-        let (errors, warnings) = (Lines::of(Level::ERROR), Lines::of(Level::WARN));
-        let listener = tracing_subscriber::registry().with(errors.clone()).with(warnings.clone());
+        let (errors, warnings, news) = (Lines::of(Level::ERROR), Lines::of(Level::WARN), Lines::of(Level::INFO));
+        let listener = tracing_subscriber::registry().with(errors.clone()).with(warnings.clone()).with(news.clone());
         let listening = tracing::subscriber::set_default(listener);
-        Self { errors, warnings, is_forgiving: AtomicBool::new(false), _listening: listening }
+        Self { errors, warnings, news, is_forgiving: AtomicBool::new(false), _listening: listening }
     }
 
     /// Errors are what the test wants.
@@ -39,6 +40,11 @@ impl Journal {
     /// The warnings.
     pub(super) fn warnings(&self) -> Vec<String> {
         self.warnings.all()
+    }
+
+    /// What is neither an error nor a warning.
+    pub(super) fn news(&self) -> Vec<String> {
+        self.news.all()
     }
 }
 

@@ -286,7 +286,7 @@ async fn a_batch_tells_what_the_cache_did_for_it(db: Fixture) {
 /// Whether caching goes off for a workload over at least two calls of the last ten minutes and of those that are a minute old.
 async fn judged(db: &Fixture, workload: &str, now: Timestamp) -> bool {
     let times = (now.minus(10 * MINUTE), now.minus(MINUTE), now);
-    db.store.judge_caching(("tenant", workload), times, 2, 5 * MINUTE).await.unwrap()
+    db.store.judge_caching(("tenant", workload), times, 2, 5 * MINUTE).await.unwrap().is_some()
 }
 
 async fn caching_goes_off_where_it_lost_over_enough_calls(db: Fixture) {
@@ -298,16 +298,21 @@ async fn caching_goes_off_where_it_lost_over_enough_calls(db: Fixture) {
     assert!(judged(&db, "losing", now).await);
     let off = db.store.caching_off(now).await.unwrap();
     assert_eq!(off.len(), 1);
-    assert_eq!((off[0].tenant.as_str(), off[0].workload.as_str(), off[0].calls), ("tenant", "losing", 2));
+    assert_eq!((off[0].tenant.as_str(), off[0].workload.as_deref(), off[0].calls), ("tenant", Some("losing"), 2));
     // Half of the difference was paid.
-    assert_eq!((off[0].since, off[0].until, off[0].gained), (now, now.plus(5 * MINUTE), NanoUsd(-100)));
+    assert_eq!((off[0].since, off[0].until, off[0].lost), (now, now.plus(5 * MINUTE), NanoUsd(100)));
     // It is off, and is not switched off again.
     assert!(!judged(&db, "losing", now).await);
     assert_eq!(db.store.caching_off(now.plus(5 * MINUTE).minus(Duration::from_millis(1))).await.unwrap(), off);
+    assert_eq!(db.store.caching_on_again(now.plus(5 * MINUTE).minus(Duration::from_millis(1))).await.unwrap(), []);
     assert_eq!(db.store.caching_off(now.plus(5 * MINUTE)).await.unwrap(), []);
     // Whoever lost long ago is not judged by that.
     assert!(judged(&db, "losing", now.plus(5 * MINUTE)).await);
     assert!(!judged(&db, "losing", now.plus(15 * MINUTE)).await);
+    // That it is on again is told once.
+    let on = db.store.caching_on_again(now.plus(10 * MINUTE)).await.unwrap();
+    assert_eq!((on.len(), on[0].since, on[0].lost), (1, now.plus(5 * MINUTE), NanoUsd(100)));
+    assert_eq!(db.store.caching_on_again(now.plus(10 * MINUTE)).await.unwrap(), []);
 }
 
 async fn caching_stays_on_where_it_gains_or_too_little_is_known(db: Fixture) {
@@ -332,7 +337,7 @@ async fn caching_is_judged_by_marked_calls_of_the_workload_alone(db: Fixture) {
     assert!(!judged(&db, "a", now).await);
     // Calls without a workload are one.
     assert!(judged(&db, "", now).await);
-    assert_eq!(db.store.caching_off(now).await.unwrap()[0].workload, "");
+    assert_eq!(db.store.caching_off(now).await.unwrap()[0].workload, None);
     let times = (now.minus(10 * MINUTE), now, now);
-    assert!(!db.store.judge_caching(("other", ""), times, 2, MINUTE).await.unwrap());
+    assert_eq!(db.store.judge_caching(("other", ""), times, 2, MINUTE).await.unwrap(), None);
 }
