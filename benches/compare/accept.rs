@@ -22,6 +22,14 @@ const CALLS: usize = 40_000;
 /// How long tickets are asked for over HTTP in one round.
 const ROUND: Duration = Duration::from_secs(3);
 
+/// Commits one after another in one round.
+const COMMITS: usize = 2_000;
+
+/// Calls that are offered each second, whether or not those before have their tickets, and by how many callers.
+const OFFERED: u32 = 4_000;
+const OFFERED_CALLERS: usize = 256;
+const OFFERED_ROW: &str = "offpeak, 4,000 offered a second";
+
 /// The program as a whole: HTTP, the reading of the call, and the commit.
 const OVER_HTTP: &str = "offpeak over HTTP";
 
@@ -63,7 +71,35 @@ pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> anyhow::R
         }
         report.add(row);
     }
+    waits(bench, report).await?;
     replicas(bench, report).await
+}
+
+/// How long a caller waits for his ticket: alone, and beside as many as a busy gateway has.
+async fn waits(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let mut row = Comparison::new(bench.name("durable accept of 2 KB: time of a ticket, p50"), Unit::Microseconds);
+    if !live::is_installed("taskset") || !report.wants(row.name()) {
+        return Ok(());
+    }
+    let texts = Arc::new(Texts::new()?);
+    for _ in 0..bench.options.rounds {
+        let database = fresh(bench).await?;
+        let took = bare::group_commit(&database, &texts, COMMITS, 1).await?;
+        row.note("bare: a commit, one after another", took.as_secs_f64() * 1e6 / COMMITS as f64);
+        bench.databases.drop(database).await?;
+        for (contender, callers, per_second) in [("offpeak, one caller", 1, 0), (OFFERED_ROW, OFFERED_CALLERS, OFFERED)]
+        {
+            let database = fresh(bench).await?;
+            let gateway = live::Proxy::accepting(&database.url())?;
+            let (address, pid) = (gateway.address(), gateway.pid());
+            let measured = live::offer(address, pid, live::Shape::Defer, callers, ROUND, per_second).await?;
+            row.note(contender, measured.p50_micros);
+            drop(gateway);
+            bench.databases.drop(database).await?;
+        }
+    }
+    report.add(row);
+    Ok(())
 }
 
 /// What another gateway on the same database costs or brings.

@@ -12,6 +12,7 @@ mod comparison;
 mod database;
 mod fixture;
 mod flush;
+mod http2;
 mod ingest;
 mod live;
 mod memory;
@@ -89,6 +90,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let mut report = Report::new(options.only.clone());
     live::measure(options, &mut report).await?;
     rules::measure(options, &mut report).await?;
+    http2::measure(options, &mut report).await?;
     let databases = Databases::start().await?;
     for kind in [Kind::Postgres, Kind::Sqlite] {
         let bench = Bench { options, databases: &databases, kind };

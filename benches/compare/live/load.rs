@@ -45,8 +45,22 @@ pub(crate) async fn run(
     connections: usize,
     time: Duration,
 ) -> anyhow::Result<Measured> {
+    offer(address, proxy, shape, connections, time, 0).await
+}
+
+/// The same with so many calls a second, whether or not earlier ones have been answered, as far as connections are free: a
+/// call's time counts from when it was due. With 0, each connection asks again as soon as it is answered.
+pub(crate) async fn offer(
+    address: SocketAddr,
+    proxy: Option<u32>,
+    shape: Shape,
+    connections: usize,
+    time: Duration,
+    per_second: u32,
+) -> anyhow::Result<Measured> {
     let mut child = process::this_program(["load", &address.to_string(), shape.name()]);
     child.env("BENCH_CONNECTIONS", connections.to_string()).env("BENCH_MILLIS", time.as_millis().to_string());
+    child.env("BENCH_PER_SECOND", per_second.to_string());
     let mut child = tokio::process::Command::from(child).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
     tokio::time::sleep(WARM_UP).await;
     let before = proxy.map(process::cpu_micros).transpose()?;
@@ -68,12 +82,17 @@ pub(crate) async fn child(address: &str, shape: &str) -> anyhow::Result<()> {
     let number = |name: &str| anyhow::Ok(std::env::var(name)?.parse::<u64>()?);
     let (connections, time) = (number("BENCH_CONNECTIONS")?, Duration::from_millis(number("BENCH_MILLIS")?));
     let texts = (shape == Shape::Defer).then(Texts::new).transpose()?;
-    let begin = Instant::now() + WARM_UP;
+    let (start, per_second) = (Instant::now(), number("BENCH_PER_SECOND").unwrap_or(0));
+    let begin = start + WARM_UP;
     let mut callers = JoinSet::new();
     for caller in 0..connections as usize {
         let body = texts.as_ref().map_or_else(prompt, |texts| texts.prompt(caller).text.clone());
         let request = request(address, shape, &body);
-        callers.spawn(call_again_and_again(address, shape, request, begin, begin + time));
+        let pace = (per_second > 0).then(|| {
+            let between = Duration::from_secs(connections).div_f64(per_second as f64);
+            (start + between.mul_f64(caller as f64 / connections as f64), between)
+        });
+        callers.spawn(call_again_and_again(address, shape, request, begin, begin + time, pace));
     }
     let mut seen = Seen::default();
     while let Some(caller) = callers.join_next().await {
@@ -176,12 +195,21 @@ async fn call_again_and_again(
     request: String,
     begin: Instant,
     end: Instant,
+    mut pace: Option<(Instant, Duration)>,
 ) -> anyhow::Result<Seen> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (mut seen, mut buffer) = (Seen::default(), Vec::with_capacity(32_768));
     loop {
-        let asked = Instant::now();
+        let asked = match &mut pace {
+            None => Instant::now(),
+            Some((due, between)) => {
+                let now = *due;
+                tokio::time::sleep_until(now.into()).await;
+                *due += *between;
+                now
+            }
+        };
         if asked >= end {
             return Ok(seen);
         }
