@@ -240,23 +240,29 @@ impl Insert for SqliteConnection {
     }
 }
 
+/// Both tables in one statement: each has to be prepared, behind a pooler, and so costs two ways to the server and back.
 macro_rules! insert_text {
     ($conflict:literal) => {
         concat!(
-            "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
-                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
-                 client, rule, cache, prefixes)
-             select id, tenant, lane_id, 'queued', model, workload, reference, group_name,
-                 idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, accepted_at, receiver, callback_url,
-                 client, rule, cache, prefixes
-             from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                 $9::bytea[], $10::integer[], $11::timestamptz[], $12::timestamptz[],
-                 $13::text[], $14::text[], $15::text[], $16::text[], $17::boolean[],
-                 $18::bytea[])
-                 as new (id, tenant, lane_id, model, workload, reference, group_name, idempotency_key, body_hash,
-                     body_bytes, accepted_at, deadline_at, receiver, callback_url, client, rule, cache, prefixes) ",
+            "with fresh as (
+                 insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
+                     idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
+                     client, rule, cache, prefixes)
+                 select id, tenant, lane_id, 'queued', model, workload, reference, group_name,
+                     idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, accepted_at, receiver, callback_url,
+                     client, rule, cache, prefixes
+                 from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[],
+                     $8::text[], $9::bytea[], $10::integer[], $11::timestamptz[], $12::timestamptz[],
+                     $13::text[], $14::text[], $15::text[], $16::text[], $17::boolean[], $18::bytea[])
+                     as new (id, tenant, lane_id, model, workload, reference, group_name, idempotency_key, body_hash,
+                         body_bytes, accepted_at, deadline_at, receiver, callback_url, client, rule, cache, prefixes) ",
             $conflict,
-            " returning id"
+            " returning id)
+             insert into payload (deferral_id, codec, body)
+             select fresh.id, codec, body
+             from unnest($1::uuid[], $19::smallint[], $20::bytea[]) as came (id, codec, body)
+             join fresh on fresh.id = came.id
+             returning deferral_id"
         )
     };
 }
@@ -292,20 +298,11 @@ impl Insert for PgConnection {
             .bind(column(rows, |row| row.new.rule.as_deref()))
             .bind(column(rows, |row| row.new.caching.is_some()))
             .bind(column(rows, Row::prefixes))
+            .bind(column(rows, |row| row.payload.codec))
+            .bind(column(rows, |row| row.payload.body.as_slice()))
             .fetch_all(&mut *self)
             .await?;
-        let inserted: HashSet<DeferralId> = ids.into_iter().collect();
-        let fresh: Vec<&Row> = rows.iter().copied().filter(|row| inserted.contains(&row.new.id)).collect();
-        sqlx::query(
-            "insert into payload (deferral_id, codec, body)
-             select * from unnest($1::uuid[], $2::smallint[], $3::bytea[])",
-        )
-        .bind(column(&fresh, |row| row.new.id))
-        .bind(column(&fresh, |row| row.payload.codec))
-        .bind(column(&fresh, |row| row.payload.body.as_slice()))
-        .execute(&mut *self)
-        .await?;
-        Ok(inserted)
+        Ok(ids.into_iter().collect())
     }
 }
 

@@ -11,7 +11,10 @@ use sqlx::sqlite::{
     SqliteArgumentsBuffer, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
     SqliteTypeInfo, SqliteValueRef,
 };
-use sqlx::{Decode, Encode, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Type};
+use sqlx::{
+    Connection as _, Decode, Encode, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    Type,
+};
 
 use crate::clock::Timestamp;
 use crate::store::StoreError;
@@ -31,9 +34,13 @@ const SQLITE_READERS: u32 = 4;
 /// Connections to PostgreSQL by one gateway: a few for the workers, the rest for callers who ask.
 const POSTGRES_CONNECTIONS: u32 = 16;
 
+/// A connection that was given back a shorter time ago is taken without asking whether it is still there, which is a way to
+/// the server and back: it was asked then.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
 /// Begins a transaction on a connection without prepared statements: sqlx names those that it does not keep as well,
 /// never closes them, and behind a pooler another client may have left the same names.
-pub(crate) const BEGIN_POSTGRES: &str = "begin; deallocate all";
+const BEGIN_POSTGRES: &str = "begin; deallocate all";
 
 /// An open database.
 #[derive(Clone, Debug)]
@@ -63,7 +70,18 @@ impl Engine {
         let options: PgConnectOptions = url.parse()?;
         // A pooler in transaction mode keeps neither prepared statements nor parameters that it does not know.
         let options = options.application_name("offpeak").statement_cache_capacity(0).extra_float_digits(None::<i8>);
-        let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(ACQUIRE_LIMIT);
+        let pool = PgPoolOptions::new()
+            .max_connections(POSTGRES_CONNECTIONS)
+            .acquire_timeout(ACQUIRE_LIMIT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, how| {
+                Box::pin(async move {
+                    if how.idle_for >= TRUSTED_FOR {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            });
         Ok(Self::Postgres(pool.connect_lazy_with(options)))
     }
 
@@ -83,6 +101,27 @@ impl Engine {
     }
 }
 
+/// Begins a transaction on PostgreSQL: on another connection where the server has gone away from one that was trusted, since
+/// nothing was done on that.
+pub(crate) async fn begin_postgres(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    for _ in 1..POSTGRES_CONNECTIONS {
+        match pool.begin_with(BEGIN_POSTGRES).await {
+            Err(error) if is_gone(&error) => {}
+            begun => return begun,
+        }
+    }
+    pool.begin_with(BEGIN_POSTGRES).await
+}
+
+/// Whether a connection was closed by its other end, as it is when the server ends (`admin_shutdown` and those beside it).
+fn is_gone(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+        _ => false,
+    }
+}
+
 /// Runs `$body` in a read transaction on either engine, with `$tx` as its connection.
 ///
 /// A single statement too: behind a pooler in transaction mode only a transaction keeps its parts together.
@@ -97,7 +136,7 @@ macro_rules! read {
                 out
             }
             $crate::store::engine::Engine::Postgres(pool) => {
-                let mut transaction = pool.begin_with($crate::store::engine::BEGIN_POSTGRES).await?;
+                let mut transaction = $crate::store::engine::begin_postgres(pool).await?;
                 let $tx = &mut *transaction;
                 let out = $body;
                 transaction.commit().await?;
@@ -120,7 +159,7 @@ macro_rules! write {
                 out
             }
             $crate::store::engine::Engine::Postgres(pool) => {
-                let mut transaction = pool.begin_with($crate::store::engine::BEGIN_POSTGRES).await?;
+                let mut transaction = $crate::store::engine::begin_postgres(pool).await?;
                 let $tx = &mut *transaction;
                 let out = $body;
                 transaction.commit().await?;

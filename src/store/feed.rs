@@ -65,8 +65,6 @@ pub(super) trait Complete {
     async fn complete(&mut self, ids: &[DeferralId], now: Timestamp) -> Result<(), sqlx::Error>;
 }
 
-const TAKE_POSITIONS: &str = "update counter set value = value + $1 where name = 'feed' returning value";
-
 impl Complete for SqliteConnection {
     async fn complete(&mut self, ids: &[DeferralId], now: Timestamp) -> Result<(), sqlx::Error> {
         for some in ids.chunks(SQLITE_ROWS) {
@@ -80,7 +78,8 @@ impl Complete for SqliteConnection {
             deliveries.push(") on conflict (id) do nothing").build().execute(&mut *self).await?;
 
             let count = some.len() as i64;
-            let last: i64 = sqlx::query_scalar(TAKE_POSITIONS).bind(count).fetch_one(&mut *self).await?;
+            let take = "update counter set value = value + $1 where name = 'feed' returning value";
+            let last: i64 = sqlx::query_scalar(take).bind(count).fetch_one(&mut *self).await?;
             let mut feed =
                 QueryBuilder::new("insert into feed (position, deferral_id, tenant, group_name, settled_at) select ");
             feed.push_bind(last - count)
@@ -108,24 +107,22 @@ impl Complete for PgConnection {
         }
         let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
         sqlx::query(
-            "insert into delivery (id, tenant, event, receiver, callback_url, deferral_id, state, due_at, created_at)
-             select id, tenant, 'deferral.' || state, receiver, callback_url, id, 'due', $2, $2
-             from deferral where receiver is not null and id = any($1)
-             on conflict (id) do nothing",
+            "with gone as (
+                 select id, tenant, group_name, state, receiver, callback_url from deferral where id = any($1)),
+             due as (
+                 insert into delivery
+                     (id, tenant, event, receiver, callback_url, deferral_id, state, due_at, created_at)
+                 select id, tenant, 'deferral.' || state, receiver, callback_url, id, 'due', $2, $2
+                 from gone where receiver is not null
+                 on conflict (id) do nothing),
+             taken as (update counter set value = value + $3 where name = 'feed' returning value)
+             insert into feed (position, deferral_id, tenant, group_name, settled_at)
+             select taken.value - $3 + row_number() over (order by gone.id), gone.id, tenant, group_name, $2
+             from gone cross join taken",
         )
         .bind(&ids)
         .bind(now)
-        .execute(&mut *self)
-        .await?;
-        let count = ids.len() as i64;
-        let last: i64 = sqlx::query_scalar(TAKE_POSITIONS).bind(count).fetch_one(&mut *self).await?;
-        sqlx::query(
-            "insert into feed (position, deferral_id, tenant, group_name, settled_at)
-             select $2 + row_number() over (order by id), id, tenant, group_name, $3 from deferral where id = any($1)",
-        )
-        .bind(&ids)
-        .bind(last - count)
-        .bind(now)
+        .bind(ids.len() as i64)
         .execute(self)
         .await
         .map(drop)

@@ -107,56 +107,50 @@ impl Finish for PgConnection {
         finals: &[Final<'_>],
         now: Timestamp,
     ) -> Result<Vec<DeferralId>, sqlx::Error> {
-        fn column<'a, T>(finals: &[&'a Final<'a>], value: impl Fn(&'a Final<'a>) -> T) -> Vec<T> {
-            finals.iter().map(|each| value(each)).collect()
+        fn column<'a, T>(finals: &'a [Final<'a>], value: impl Fn(&'a Final<'a>) -> T) -> Vec<T> {
+            finals.iter().map(value).collect()
         }
-        let all: Vec<&Final<'_>> = finals.iter().collect();
-        let changed: Vec<DeferralId> = sqlx::query_scalar(
-            "update deferral set state = done.state, completed_at = $5, served_by = done.served_by, lane_id = null
-             from unnest($2::uuid[], $3::text[], $4::text[]) as done (id, state, served_by)
-             where deferral.id = done.id and deferral.batch_id = $1
-               and (deferral.state = 'batched' or (deferral.state = 'rescuing' and done.state = 'succeeded'))
-             returning deferral.id",
-        )
-        .bind(batch)
-        .bind(column(&all, |each| each.id))
-        .bind(column(&all, |each| each.state.as_str()))
-        .bind(column(&all, |each| each.served_by().map(|_| "batch")))
-        .bind(now)
-        .fetch_all(&mut *self)
-        .await?;
-        let changed_set: HashSet<DeferralId> = changed.iter().copied().collect();
-        let fresh: Vec<&Final<'_>> = finals.iter().filter(|each| changed_set.contains(&each.id)).collect();
-        sqlx::query(
-            "insert into outcome (deferral_id, status, codec, body, received_at)
-             select id, status, codec, body, $5
-             from unnest($1::uuid[], $2::integer[], $3::smallint[], $4::bytea[]) as came (id, status, codec, body)
-             on conflict (deferral_id) do nothing",
-        )
-        .bind(column(&fresh, |each| each.id))
-        .bind(column(&fresh, |each| i32::from(each.status)))
-        .bind(column(&fresh, |each| each.packed.codec))
-        .bind(column(&fresh, |each| each.packed.body.as_slice()))
-        .bind(now)
-        .execute(&mut *self)
-        .await?;
-        let billed: Vec<Billing<'_>> = fresh.iter().filter_map(|each| Billing::of(each)).collect();
         fn of<'a, T>(billed: &'a [Billing<'a>], value: impl Fn(&'a Billing<'a>) -> T) -> Vec<T> {
             billed.iter().map(value).collect()
         }
-        sqlx::query(
-            "insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
-                 output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, web_searches, us_only,
-                 fast, passes, paid_nanousd, live_nanousd, uncached_nanousd, marked)
-             select deferral.id, 'answer', tenant, workload, bill.model, 'batch', $15, input, output, write_5m, write_1h,
-                 reads, searches, us_only, fast, passes, paid, live, uncached, cache_place is not null
-             from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-                 $8::bigint[], $9::boolean[], $10::boolean[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[])
-                 as bill (id, model, input, output, write_5m, write_1h, reads, searches, us_only, fast, passes, paid,
-                     live, uncached)
-             join deferral on deferral.id = bill.id
-             on conflict (deferral_id, kind) do nothing",
+        let billed: Vec<Billing<'_>> = finals.iter().filter_map(Billing::of).collect();
+        // One statement, so that what the update has found needs not be looked up again.
+        sqlx::query_scalar(
+            "with done as (
+                 update deferral set state = came.state, completed_at = $5, served_by = came.served_by, lane_id = null
+                 from unnest($2::uuid[], $3::text[], $4::text[]) as came (id, state, served_by)
+                 where deferral.id = came.id and deferral.batch_id = $1
+                   and (deferral.state = 'batched' or (deferral.state = 'rescuing' and came.state = 'succeeded'))
+                 returning deferral.id, tenant, workload, cache_place is not null as marked),
+             kept as (
+                 insert into outcome (deferral_id, status, codec, body, received_at)
+                 select done.id, status, codec, body, $5
+                 from unnest($2::uuid[], $6::integer[], $7::smallint[], $8::bytea[]) as came (id, status, codec, body)
+                 join done on done.id = came.id
+                 on conflict (deferral_id) do nothing),
+             noted as (
+                 insert into entry (deferral_id, kind, tenant, workload, model, served_by, settled_at, input_tokens,
+                     output_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, web_searches, us_only,
+                     fast, passes, paid_nanousd, live_nanousd, uncached_nanousd, marked)
+                 select done.id, 'answer', tenant, workload, model, 'batch', $5, input, output, write_5m, write_1h,
+                     reads, searches, us_only, fast, passes, paid, live, uncached, marked
+                 from unnest($9::uuid[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
+                     $15::bigint[], $16::bigint[], $17::boolean[], $18::boolean[], $19::text[], $20::bigint[],
+                     $21::bigint[], $22::bigint[])
+                     as bill (id, model, input, output, write_5m, write_1h, reads, searches, us_only, fast, passes, paid,
+                         live, uncached)
+                 join done on done.id = bill.id
+                 on conflict (deferral_id, kind) do nothing)
+             select id from done",
         )
+        .bind(batch)
+        .bind(column(finals, |each| each.id))
+        .bind(column(finals, |each| each.state.as_str()))
+        .bind(column(finals, |each| each.served_by().map(|_| "batch")))
+        .bind(now)
+        .bind(column(finals, |each| i32::from(each.status)))
+        .bind(column(finals, |each| each.packed.codec))
+        .bind(column(finals, |each| each.packed.body.as_slice()))
         .bind(of(&billed, |each| each.id))
         .bind(of(&billed, |each| each.bill.billed.model.as_str()))
         .bind(of(&billed, |each| count(each.tokens.input)))
@@ -171,10 +165,8 @@ impl Finish for PgConnection {
         .bind(of(&billed, |each| each.paid().map(|amount| amount.0)))
         .bind(of(&billed, |each| each.live().map(|amount| amount.0)))
         .bind(of(&billed, |each| each.uncached().map(|amount| amount.0)))
-        .bind(now)
-        .execute(&mut *self)
-        .await?;
-        Ok(changed)
+        .fetch_all(self)
+        .await
     }
 }
 

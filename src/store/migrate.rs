@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
 use crate::store::Store;
-use crate::store::engine::{BEGIN_POSTGRES, Engine};
+use crate::store::engine::{Engine, begin_postgres};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -46,7 +46,7 @@ impl Store {
 async fn migrate_postgres(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
     let mut unlocked = Migrator::with_migrations(POSTGRES.migrations.to_vec());
     unlocked.set_locking(false);
-    let mut transaction = pool.begin_with(BEGIN_POSTGRES).await?;
+    let mut transaction = begin_postgres(pool).await?;
     // What `run` comes to; that one does not go together with `Send`.
     unlocked.run_direct(None, &mut *transaction, false).await?;
     Ok(transaction.commit().await?)

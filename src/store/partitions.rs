@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use crate::clock::{Day, Timestamp};
 use crate::domain::id::DeferralId;
-use crate::store::engine::{BEGIN_POSTGRES, Engine};
+use crate::store::engine::{Engine, begin_postgres};
 use crate::store::{Store, StoreError};
 use part::Part;
 
@@ -166,7 +166,7 @@ struct Parts(BTreeSet<Part>);
 impl Parts {
     /// Those that there are.
     async fn read(pool: &PgPool, table: &str) -> Result<Self, StoreError> {
-        let mut transaction = pool.begin_with(BEGIN_POSTGRES).await?;
+        let mut transaction = begin_postgres(pool).await?;
         let names: Vec<String> = sqlx::query_scalar(
             "select relname::text from pg_inherits join pg_class on pg_class.oid = inhrelid
              where inhparent = $1::regclass",
@@ -212,7 +212,7 @@ impl Partitions {
 /// Made on its own and then attached: that way neither readers nor writers of the table have to wait.
 async fn make_partition(pool: &PgPool, family: Family, table: &str, day: Day) -> Result<(), StoreError> {
     let (name, from, to) = (Part::Day(day).name(table), (family.edge)(day), (family.edge)(day.plus(1)));
-    let mut transaction = pool.begin_with(BEGIN_POSTGRES).await?;
+    let mut transaction = begin_postgres(pool).await?;
     for statement in [
         format!("create table {name} (like {table} including all)"),
         format!("alter table {table} attach partition {name} for values from ('{from}') to ('{to}')"),
@@ -224,14 +224,14 @@ async fn make_partition(pool: &PgPool, family: Family, table: &str, day: Day) ->
 
 /// Drops one part of all tables of a family, unless a deferral needs it.
 async fn drop_partition(pool: &PgPool, family: Family, part: Part) -> Result<bool, StoreError> {
-    let mut transaction = pool.begin_with(BEGIN_POSTGRES).await?;
+    let mut transaction = begin_postgres(pool).await?;
     // First without a lock: this may have to go over many deferrals that were just deleted, which the second look need not.
     let is_needed = family.is_of_deferrals && has_deferrals(&mut transaction, part).await?;
     transaction.commit().await?;
     if is_needed {
         return Ok(false);
     }
-    let mut transaction = pool.begin_with(BEGIN_POSTGRES).await?;
+    let mut transaction = begin_postgres(pool).await?;
     sqlx::query(WAIT_FOR_TABLE).execute(&mut *transaction).await?;
     let tables = family.tables.iter().map(|table| format!("only {table}")).collect::<Vec<_>>().join(", ");
     let lock = format!("lock table {tables} in access exclusive mode");
