@@ -204,10 +204,14 @@ async fn call_again_and_again(
         let asked = match &mut pace {
             None => Instant::now(),
             Some((due, between)) => {
-                let now = *due;
-                tokio::time::sleep_until(now.into()).await;
-                *due += *between;
-                now
+                let was_due = std::mem::replace(due, *due + *between);
+                if was_due > Instant::now() {
+                    // That the timer is coarse is no fault of who is asked.
+                    tokio::time::sleep_until(was_due.into()).await;
+                    Instant::now()
+                } else {
+                    was_due
+                }
             }
         };
         if asked >= end {
