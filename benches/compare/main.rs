@@ -45,7 +45,7 @@ pub(crate) struct Options {
     /// Calls that are flushed, and results that are ingested.
     #[arg(long, default_value_t = 100_000)]
     calls: usize,
-    /// Puts ten million finished rows in the way instead of half a million, and holds ten thousand connections instead of one.
+    /// Puts ten million finished rows in the way instead of half a million, and holds seven thousand connections instead of one.
     #[arg(long)]
     full: bool,
     /// What `cargo bench` passes to every benchmark.

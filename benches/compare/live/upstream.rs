@@ -93,7 +93,9 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::R
             Shape::Defer => return Ok(()),
             Shape::Open => {
                 stream.write_all(chunk(&event()).as_bytes()).await?;
-                std::future::pending::<()>().await;
+                // Until the other side goes away.
+                stream.read(&mut [0]).await?;
+                return Ok(());
             }
         }
     }

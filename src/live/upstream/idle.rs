@@ -19,8 +19,8 @@ use crate::live::answer::Known;
 const IDLE_LIMIT: Duration = Duration::from_secs(50);
 
 /// After so long the system is asked whether a connection is still open; before, what the reactor was told last must do.
-/// No server closes a connection that it has just answered on, unless it says so or goes down itself, and to ask costs
-/// as much as a fifth of all else that is done for a call.
+/// No server closes a connection that it has just answered on, unless it says so or goes down itself, and to ask is one
+/// more call to the system for every request.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// How often the connections are looked through for such as have rested too long: with [`IDLE_LIMIT`] below those 60 s.
