@@ -94,8 +94,7 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::R
             Shape::Open => {
                 stream.write_all(chunk(&event()).as_bytes()).await?;
                 // Until the other side goes away.
-                stream.read(&mut [0]).await?;
-                return Ok(());
+                return stream.read_u8().await.map(drop).or(Ok(()));
             }
         }
     }
