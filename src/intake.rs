@@ -290,10 +290,10 @@ impl Intake {
         let (wait, stream) = (wait(&terms, item.stream), item.stream);
         let is_held_unasked = terms.promise.as_ref().is_some_and(|promise| promise.reply == Reply::Hold);
         let knows_tickets = !is_held_unasked || terms.tags.wait.is_some();
-        let is_retry = is_retry(headers);
+        let retries = retries(headers);
         let client = client(headers);
-        let (deferral, presence) = self.accept(terms, lane, item, callback, client, is_retry).await?;
-        Ok(Admitted { deferral, wait, knows_tickets, stream, is_retry, presence })
+        let (deferral, presence) = self.accept(terms, lane, item, callback, client, retries).await?;
+        Ok(Admitted { deferral, wait, knows_tickets, stream, is_retry: retries > 0, presence })
     }
 
     /// Waits for acceptances under way.
@@ -332,7 +332,7 @@ impl Intake {
         item: Item,
         callback: Option<Callback>,
         client: Option<String>,
-        is_retry: bool,
+        retries: u32,
     ) -> Result<(Deferral, Presence), Refusal> {
         let ticket = queued(&terms, &lane, &item);
         let may_be_marked = terms.promise.as_ref().is_some_and(|promise| promise.cache);
@@ -347,7 +347,7 @@ impl Intake {
             client,
             rule: terms.promise.map(|promise| promise.rule.to_string()),
             idempotency_key: terms.tags.idempotency_key,
-            is_retry,
+            retries,
             accepted_at: terms.asked_at,
             deadline: terms.deadline,
             caching: None,
@@ -460,8 +460,8 @@ fn client(headers: &HeaderMap) -> Option<String> {
     Some(client.chars().take(CLIENT_MAX).collect())
 }
 
-/// Whether the client says that it has sent this call before.
-fn is_retry(headers: &HeaderMap) -> bool {
+/// How often the client says that it has sent this call before.
+fn retries(headers: &HeaderMap) -> u32 {
     let count = headers.get("x-stainless-retry-count").and_then(|value| value.to_str().ok());
-    count.and_then(|count| count.trim().parse::<u64>().ok()).is_some_and(|count| count > 0)
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }

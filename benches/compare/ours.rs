@@ -80,7 +80,7 @@ impl Ours {
             client: None,
             rule: None,
             idempotency_key: None,
-            is_retry: false,
+            retries: 0,
             accepted_at: now,
             deadline: now.plus(Duration::from_secs(24 * 60 * 60)),
             caching: None,

@@ -331,7 +331,7 @@ mod tests {
             client: None,
             rule: None,
             idempotency_key: None,
-            is_retry: false,
+            retries: 0,
             accepted_at: NOW,
             deadline: NOW.plus(LEASE),
             caching: None,

@@ -57,8 +57,8 @@ pub struct NewDeferral {
     pub rule: Option<String>,
     /// The same key from the same tenant gives the same deferral.
     pub idempotency_key: Option<String>,
-    /// Whether the client says that it has sent this call before.
-    pub is_retry: bool,
+    /// How often the client says that it has sent this call before.
+    pub retries: u32,
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// When the result is wanted.
@@ -83,7 +83,7 @@ pub enum Accepted {
 impl NewDeferral {
     /// Whether it may repeat a call that has no key to tell which.
     pub(super) fn is_keyless_retry(&self) -> bool {
-        self.is_retry && self.idempotency_key.is_none()
+        self.retries > 0 && self.idempotency_key.is_none()
     }
 }
 
@@ -202,8 +202,9 @@ impl Insert for SqliteConnection {
             let done = sqlx::query(
                 "insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
                      idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
-                     client, rule, cache, prefixes)
-                 values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14, $15, $16, $17, $18)
+                     client, rule, cache, prefixes, stream, retries)
+                 values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14, $15, $16, $17, $18,
+                     $19, $20)
                  on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing",
             )
             .bind(new.id)
@@ -224,6 +225,8 @@ impl Insert for SqliteConnection {
             .bind(&new.rule)
             .bind(new.caching.is_some())
             .bind(row.prefixes())
+            .bind(new.item.stream)
+            .bind(row.retries())
             .execute(&mut *self)
             .await?;
             if done.rows_affected() == 1 {
@@ -247,20 +250,22 @@ macro_rules! insert_text {
             "with fresh as (
                  insert into deferral (id, tenant, lane_id, state, model, workload, reference, group_name,
                      idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, queued_at, receiver, callback_url,
-                     client, rule, cache, prefixes)
+                     client, rule, cache, prefixes, stream, retries)
                  select id, tenant, lane_id, 'queued', model, workload, reference, group_name,
                      idempotency_key, body_hash, body_bytes, accepted_at, deadline_at, accepted_at, receiver, callback_url,
-                     client, rule, cache, prefixes
+                     client, rule, cache, prefixes, stream, retries
                  from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[],
                      $8::text[], $9::bytea[], $10::integer[], $11::timestamptz[], $12::timestamptz[],
-                     $13::text[], $14::text[], $15::text[], $16::text[], $17::boolean[], $18::bytea[])
+                     $13::text[], $14::text[], $15::text[], $16::text[], $17::boolean[], $18::bytea[],
+                     $19::boolean[], $20::smallint[])
                      as new (id, tenant, lane_id, model, workload, reference, group_name, idempotency_key, body_hash,
-                         body_bytes, accepted_at, deadline_at, receiver, callback_url, client, rule, cache, prefixes) ",
+                         body_bytes, accepted_at, deadline_at, receiver, callback_url, client, rule, cache, prefixes, stream,
+                         retries) ",
             $conflict,
             " returning id)
              insert into payload (deferral_id, codec, body)
              select fresh.id, codec, body
-             from unnest($1::uuid[], $19::smallint[], $20::bytea[]) as came (id, codec, body)
+             from unnest($1::uuid[], $21::smallint[], $22::bytea[]) as came (id, codec, body)
              join fresh on fresh.id = came.id
              returning deferral_id"
         )
@@ -298,6 +303,8 @@ impl Insert for PgConnection {
             .bind(column(rows, |row| row.new.rule.as_deref()))
             .bind(column(rows, |row| row.new.caching.is_some()))
             .bind(column(rows, Row::prefixes))
+            .bind(column(rows, |row| row.new.item.stream))
+            .bind(column(rows, Row::retries))
             .bind(column(rows, |row| row.payload.codec))
             .bind(column(rows, |row| row.payload.body.as_slice()))
             .fetch_all(&mut *self)
@@ -325,6 +332,10 @@ impl Row {
 
     fn prefixes(&self) -> Option<Vec<u8>> {
         self.new.caching.as_ref().and_then(Prefixes::to_bytes)
+    }
+
+    fn retries(&self) -> i16 {
+        i16::try_from(self.new.retries).unwrap_or(i16::MAX)
     }
 
     fn body_bytes(&self) -> i32 {

@@ -116,7 +116,7 @@ impl Store {
     /// # Errors
     /// If the store is unavailable.
     pub async fn repeated(&self, new: &NewDeferral) -> Result<Option<Accepted>, StoreError> {
-        if !new.is_retry && new.idempotency_key.is_none() {
+        if new.retries == 0 && new.idempotency_key.is_none() {
             return Ok(None);
         }
         Ok(write!(self, tx => existing!(tx, new)))

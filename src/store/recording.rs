@@ -40,6 +40,10 @@ pub struct Unrecorded {
     pub completed_at: Timestamp,
     /// Who gave the result.
     pub served_by: Option<ServedBy>,
+    /// Whether it asked for a stream.
+    pub stream: bool,
+    /// How often its client said that it had sent it before.
+    pub retries: u32,
     /// Whether its caller left before it was final.
     pub hung_up: bool,
     /// The text of the call.
@@ -144,6 +148,8 @@ impl Store {
             accepted_at: row.accepted_at,
             completed_at: row.completed_at,
             served_by: row.served_by,
+            stream: row.stream,
+            retries: row.retries.unsigned_abs().into(),
             hung_up: row.caller_left_at.is_some_and(|left| left < row.completed_at),
             text,
             answer: Answer { status: u16::try_from(row.status).unwrap_or(0), body },
@@ -172,6 +178,8 @@ struct Row {
     completed_at: Timestamp,
     served_by: Option<ServedBy>,
     caller_left_at: Option<Timestamp>,
+    stream: bool,
+    retries: i16,
     codec: i16,
     body: Vec<u8>,
     status: i32,
@@ -202,7 +210,8 @@ macro_rules! of_deferral {
 
 const UNRECORDED: &str = concat!(
     "select line.position, deferral.id, deferral.tenant, deferral.model, deferral.workload, deferral.client,
-         deferral.rule, deferral.accepted_at, deferral.completed_at, deferral.served_by, deferral.caller_left_at, ",
+         deferral.rule, deferral.accepted_at, deferral.completed_at, deferral.served_by, deferral.caller_left_at,
+         deferral.stream, deferral.retries, ",
     of_deferral!("codec", "payload"),
     " as codec, ",
     of_deferral!("body", "payload"),

@@ -159,7 +159,7 @@ fn deferral(lane: &Lane, text: &str, now: Timestamp) -> NewDeferral {
         client: None,
         rule: None,
         idempotency_key: None,
-        is_retry: false,
+        retries: 0,
         accepted_at: now,
         deadline: now.plus(Duration::from_hours(24)),
         caching: None,

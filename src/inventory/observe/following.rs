@@ -79,12 +79,15 @@ impl Inventory {
             answer_bytes: deferral.answer.body.len() as u64,
             duration_ms: deferral.completed_at.since(deferral.accepted_at).as_millis().try_into().unwrap_or(u64::MAX),
             hung_up: deferral.hung_up,
+            retries: deferral.retries,
             client: client(user_agent),
             tool_stop: answer::of_message(&deferral.answer.body).tool_stop,
             ..CallRecord::default()
         };
         fill_in(&mut record, shape.as_ref());
         record.model.clone_from(&deferral.model);
+        // Its text in a batch does not say that.
+        record.stream = deferral.stream;
         record.blocked_by = None;
         let belongs = reader.belongs(deferral.workload.clone(), shape.as_ref(), &by);
         let id = WorkloadId::of(*deferral.id.0.as_bytes()).0 ^ low(deferral.id.0.as_u128());

@@ -13,6 +13,7 @@ on_both_engines! {
     what_is_rescued_or_comes_to_nothing_is_recorded,
     a_call_is_of_the_same_workload_whichever_way_it_goes,
     the_rule_that_chose_a_call_is_recorded,
+    how_a_call_asked_is_recorded,
 }
 
 async fn what_a_batch_serves_is_recorded_once(engine: Engine) {
@@ -74,4 +75,17 @@ async fn the_rule_that_chose_a_call_is_recorded(engine: Engine) {
     let record = record(&app).await;
     assert_eq!((record.way, record.rule.as_deref()), (Way::Batch, Some("nightly")));
     assert_eq!(record.workload, "reports");
+}
+
+async fn how_a_call_asked_is_recorded(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    app.defer("One").await;
+    app.clock.advance(Duration::from_secs(1));
+    let streamed = body("Two").replacen('{', r#"{"stream":true,"#, 1);
+    let call = app.tagged(streamed).header("x-defer-wait", "0").header("x-stainless-retry-count", "3");
+    call.send().await.id();
+    app.finish().await;
+    let records = records(&app, 2).await;
+    assert_eq!([records[0].stream, records[1].stream], [false, true]);
+    assert_eq!([records[0].retries, records[1].retries], [0, 3]);
 }

@@ -29,7 +29,7 @@ fn with_key(number: u128, key: &str) -> NewDeferral {
 
 /// Call 1 again, sent by a client that says so.
 fn retry(number: u128, after: Duration) -> NewDeferral {
-    NewDeferral { id: id(number), is_retry: true, accepted_at: NOW.plus(after), ..call(1) }
+    NewDeferral { id: id(number), retries: 1, accepted_at: NOW.plus(after), ..call(1) }
 }
 
 async fn a_fresh_call_is_durable_as_it_came(db: Fixture) {
@@ -81,7 +81,7 @@ async fn a_keyless_retry_attaches_while_it_may(db: Fixture) {
     db.store.cancel(id(5), &Scope::All, &answer("canceled"), NOW.plus(hour * 2)).await.unwrap();
     assert_eq!(db.store.accept(retry(6, hour * 2)).await.unwrap(), Accepted::Fresh, "the first was canceled");
     assert_eq!(db.store.accept(retry(7, hour * 2)).await.unwrap(), Accepted::Existing(id(6)));
-    let not_a_retry = NewDeferral { is_retry: false, ..retry(8, hour * 2) };
+    let not_a_retry = NewDeferral { retries: 0, ..retry(8, hour * 2) };
     assert_eq!(db.store.accept(not_a_retry).await.unwrap(), Accepted::Fresh, "twice on purpose is twice");
 }
 

@@ -30,7 +30,7 @@ async fn twins(db: &Fixture, numbers: std::ops::RangeInclusive<u128>) {
 }
 
 fn retry(number: u128, at: Timestamp) -> NewDeferral {
-    NewDeferral { id: id(number), item: item("same"), is_retry: true, accepted_at: at, ..call(1) }
+    NewDeferral { id: id(number), item: item("same"), retries: 1, accepted_at: at, ..call(1) }
 }
 
 /// The number that a retry attaches to.
@@ -109,12 +109,12 @@ async fn a_canceled_call_is_attached_to_only_by_whom_it_was_not_told(db: Fixture
             leave(&db, number, NOW.plus(SECOND), left).await;
         }
         db.store.cancel(id(number), &Scope::All, &answer("canceled"), canceled).await.unwrap();
-        let again = NewDeferral { id: id(number + 100), is_retry: true, accepted_at: later, ..call(number) };
+        let again = NewDeferral { id: id(number + 100), retries: 1, accepted_at: later, ..call(number) };
         let expected = if attaches { Accepted::Existing(id(number)) } else { Accepted::Fresh };
         assert_eq!(db.store.accept(again).await.unwrap(), expected, "{number}");
     }
     // It was told now.
-    let again = NewDeferral { id: id(200), is_retry: true, accepted_at: later, ..call(3) };
+    let again = NewDeferral { id: id(200), retries: 1, accepted_at: later, ..call(3) };
     assert_eq!(db.store.accept(again).await.unwrap(), Accepted::Fresh);
 }
 
@@ -135,10 +135,10 @@ async fn what_repeats_nothing_is_found_to_repeat_nothing(db: Fixture) {
     db.store.settle(batch.claim.batch, &[failed(id(2))], NOW.plus(SECOND)).await.unwrap();
     let later = NOW.plus(SECOND * 2);
     for (new, repeats) in [
-        (NewDeferral { is_retry: false, ..retry(10, later) }, None),
+        (NewDeferral { retries: 0, ..retry(10, later) }, None),
         (retry(10, later), Some(Accepted::Existing(id(1)))),
         (NewDeferral { item: item("other"), ..retry(10, later) }, None),
-        (NewDeferral { is_retry: true, accepted_at: later, ..call(2) }, Some(Accepted::Existing(id(2)))),
+        (NewDeferral { retries: 1, accepted_at: later, ..call(2) }, Some(Accepted::Existing(id(2)))),
         (NewDeferral { idempotency_key: Some("k".to_owned()), ..retry(10, later) }, None),
     ] {
         assert_eq!(db.store.repeated(&new).await.unwrap(), repeats);
@@ -168,7 +168,7 @@ async fn departures_are_written_together(db: Fixture) {
     presence.untold(NOW.plus(SECOND * 9));
     drop(presence);
     departures.write().await.unwrap();
-    let seen = db.store.accept(NewDeferral { id: id(5_000), is_retry: true, accepted_at: NOW, ..call(1) }).await;
+    let seen = db.store.accept(NewDeferral { id: id(5_000), retries: 1, accepted_at: NOW, ..call(1) }).await;
     assert_eq!(seen.unwrap(), Accepted::Existing(id(1)));
 }
 
@@ -184,7 +184,7 @@ async fn departures_outlast_a_database_that_is_down() {
     cluster.resume();
     assert!(departures.write().await.unwrap());
     assert_eq!(
-        db.store.accept(NewDeferral { id: id(2), is_retry: true, ..call(1) }).await.unwrap(),
+        db.store.accept(NewDeferral { id: id(2), retries: 1, ..call(1) }).await.unwrap(),
         Accepted::Existing(id(1))
     );
 }

@@ -292,7 +292,7 @@ pub(super) fn call(number: u128) -> NewDeferral {
         client: None,
         rule: None,
         idempotency_key: None,
-        is_retry: false,
+        retries: 0,
         accepted_at,
         deadline: accepted_at.plus(Duration::from_secs(24 * 60 * 60)),
         caching: None,

@@ -145,9 +145,9 @@ async fn what_repeats_a_member_finds_it_in_a_closed_group(db: Fixture) {
     let same_key = NewDeferral { id: id(3), ..keyed(1, "k") };
     assert_eq!(db.store.accept(same_key).await.unwrap(), Accepted::Existing(id(1)));
     assert_eq!(db.store.accept(keyed(4, "k")).await.unwrap(), Accepted::KeyTaken, "with another body");
-    let retry = NewDeferral { id: id(5), is_retry: true, ..member(2, "g") };
+    let retry = NewDeferral { id: id(5), retries: 1, ..member(2, "g") };
     assert_eq!(db.store.accept(retry.clone()).await.unwrap(), Accepted::Existing(id(2)));
-    let unknown = NewDeferral { is_retry: true, ..member(6, "g") };
+    let unknown = NewDeferral { retries: 1, ..member(6, "g") };
     assert_eq!(db.store.accept(unknown).await.unwrap(), Accepted::GroupClosed, "there is nothing that it repeats");
     assert_eq!(db.store.accept(keyed(7, "l")).await.unwrap(), Accepted::GroupClosed);
     // The same when it has been announced.
@@ -190,7 +190,7 @@ async fn what_is_not_accepted_leaves_no_group_behind(db: Fixture) {
     let in_group = |call: NewDeferral, number| NewDeferral { id: id(number), group: Some("g".to_owned()), ..call };
     assert_eq!(db.store.accept(in_group(keyed(3), 3)).await.unwrap(), Accepted::KeyTaken);
     assert_eq!(db.store.accept(in_group(keyed(1), 4)).await.unwrap(), Accepted::Existing(id(1)));
-    let retry = NewDeferral { is_retry: true, ..call(2) };
+    let retry = NewDeferral { retries: 1, ..call(2) };
     assert_eq!(db.store.accept(in_group(retry, 5)).await.unwrap(), Accepted::Existing(id(2)));
     assert_eq!(group(&db, "g").await, None);
     db.accept([member(6, "g")]).await;

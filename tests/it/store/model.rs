@@ -221,7 +221,7 @@ impl World {
             item: item(&format!("body {}", new.body)),
             group: new.group.map(name),
             idempotency_key: new.key.map(|key| format!("key {key}")),
-            is_retry: new.is_retry,
+            retries: new.is_retry.into(),
             accepted_at: now,
             ..call(number)
         };

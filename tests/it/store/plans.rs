@@ -179,7 +179,7 @@ async fn queue_and_batches(ear: &Overhearing) {
         ear.db.raw.run("analyze").await;
     }
     heard();
-    let retry = NewDeferral { id: id(301), is_retry: true, ..call(1) };
+    let retry = NewDeferral { id: id(301), retries: 1, ..call(1) };
     assert_eq!(store.accept(retry).await.unwrap(), Accepted::Existing(id(1)));
     ear.expect("looking for a twin", "deferral_body").await;
     let departures: Vec<_> = (1..=9).map(|number| Departure { id: id(number), since: later, at: later }).collect();
