@@ -25,6 +25,8 @@ pub struct CallRecord {
     pub tokens: Tokens,
     /// What it cost, and what it would have cost live; none for a model without a known price.
     pub cost: Option<(NanoUsd, NanoUsd)>,
+    /// The part of either that no batch lowers: fees, such as that for searching the web.
+    pub fees: NanoUsd,
     /// The HTTP status that the caller saw; 0 if none.
     pub status: u16,
     /// The length of the request's body, in bytes.

@@ -87,6 +87,8 @@ pub struct Tally {
     pub paid_nanousd: i64,
     /// What it costs live, in billionths of a dollar.
     pub live_nanousd: i64,
+    /// The part of either that no batch lowers, in billionths of a dollar.
+    pub fees_nanousd: i64,
     /// Bytes of requests.
     pub request_bytes: i64,
     /// Bytes of answers.
@@ -148,6 +150,7 @@ impl Tally {
         self.cache_read_tokens += more.cache_read_tokens;
         self.paid_nanousd += more.paid_nanousd;
         self.live_nanousd += more.live_nanousd;
+        self.fees_nanousd += more.fees_nanousd;
         self.request_bytes += more.request_bytes;
         self.answer_bytes += more.answer_bytes;
         self.prefix_bytes += more.prefix_bytes;
@@ -186,6 +189,7 @@ impl Tally {
         let (paid, live) = record.cost.unwrap_or_default();
         self.paid_nanousd += paid.0;
         self.live_nanousd += live.0;
+        self.fees_nanousd += record.fees.0;
         self.request_bytes += whole(record.request_bytes);
         self.answer_bytes += whole(record.answer_bytes);
         self.prefix_bytes += whole(record.prefix_bytes);
@@ -229,6 +233,7 @@ mod tests {
             model: "m".into(),
             tokens: Tokens { input: 7, ..Tokens::default() },
             cost: Some((NanoUsd(2), NanoUsd(4))),
+            fees: NanoUsd(1),
             reader_wait_ms: 250,
             retries: 1,
             ..CallRecord::default()
@@ -252,7 +257,7 @@ mod tests {
         assert_eq!(hours.len(), 3);
         let first = of(1, Way::Live);
         assert_eq!((first.calls, first.succeeded, first.limited, first.refused), (2, 1, 1, 0));
-        assert_eq!((first.input_tokens, first.paid_nanousd, first.live_nanousd), (14, 4, 8));
+        assert_eq!((first.input_tokens, first.paid_nanousd, first.live_nanousd, first.fees_nanousd), (14, 4, 8, 2));
         assert_eq!((first.slowly_read, first.reader_wait_ms, first.retried), (2, 500, 2));
         assert_eq!((of(2, Way::Live).broken, of(1, Way::Batch).unanswered), (1, 1));
         assert_eq!(first.tenant, "t");

@@ -116,8 +116,8 @@ impl<'a> Collector<'a> {
         self.seen = Some((from.min(first), to.max(last)));
     }
 
-    /// What a call cost and what it would have cost live, at the prices of now. Surcharges and fees that only the
-    /// record knows of keep their part in it.
+    /// What a call cost and what it would have cost live, at the prices of now. Surcharges that only the record knows of
+    /// keep their part in it, and fees stay as they were.
     fn price(&self, call: &CallRecord) -> Option<(NanoUsd, NanoUsd)> {
         let usage = Usage { passes: vec![Pass { model: None, tokens: call.tokens }], ..Usage::default() };
         let billed = Billed { model: call.model.clone(), usage };
@@ -125,11 +125,11 @@ impl<'a> Collector<'a> {
         let tier = if call.way == Way::Batch { Tier::Batch } else { Tier::Live };
         let now = of_tokens(Tier::Live, self.now);
         let Some((paid, live)) = call.cost else {
-            return of_tokens(tier, self.now).zip(now);
+            return of_tokens(tier, self.now).zip(now).map(|(paid, live)| (paid + call.fees, live + call.fees));
         };
         match (of_tokens(Tier::Live, call.at), now) {
             (Some(then), Some(now)) if then != now && then.0 > 0 => {
-                let moved = |amount: NanoUsd| scaled(amount, now.0, then.0);
+                let moved = |amount: NanoUsd| scaled(amount - call.fees, now.0, then.0) + call.fees;
                 Some((moved(paid), moved(live)))
             }
             _ => Some((paid, live)),
@@ -204,6 +204,9 @@ impl Tally {
         sums.reader_wait_ms += call.reader_wait_ms;
         sums.duration_ms += call.duration_ms;
         self.add_money(price, call.way != Way::Batch, call.blocked_by.as_deref());
+        if call.way != Way::Batch && call.blocked_by.is_none() {
+            self.sums.fees += call.fees;
+        }
         self.add_tokens(&call.model, &call.tokens, 1);
         let (fewest, most) = self.tools.unwrap_or((call.tools, call.tools));
         self.tools = Some((fewest.min(call.tools), most.max(call.tools)));

@@ -133,6 +133,9 @@ fn add_up(parts: &[WorkloadSum]) -> Sums {
             sums.batched += calls;
         } else {
             sums.served_live_price += live;
+            if blocked_by.is_empty() {
+                sums.fees += NanoUsd(sum.fees_nanousd);
+            }
         }
         let tokens = tokens_of(sum);
         sums.tokens = sums.tokens.plus(&tokens);
@@ -195,6 +198,7 @@ mod tests {
                 calls: 3,
                 succeeded: 2,
                 live_nanousd: 10,
+                fees_nanousd: 1,
                 input_tokens: 4,
                 ..Default::default()
             },
@@ -202,6 +206,8 @@ mod tests {
         let sums = add_up(&[part(Way::Live, ""), part(Way::Live, "thread"), part(Way::Batch, ""), part(Way::None, "")]);
         assert_eq!((sums.calls, sums.failed, sums.batched, sums.tokens.input), (12, 6, 3, 16));
         assert_eq!((sums.live_price, sums.served_live_price), (NanoUsd(40), NanoUsd(30)));
+        // Of the call that is live and of that which came to nothing.
+        assert_eq!(sums.fees, NanoUsd(2));
         assert_eq!(sums.blocked, [Blocked { reason: "thread".into(), calls: 3, live_price: NanoUsd(10) }]);
         assert_eq!(sums.models.len(), 1);
     }

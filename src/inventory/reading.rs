@@ -110,6 +110,7 @@ impl Reader {
         let by = By { tenant: &who.tenant, user_agent: call.words.client() };
         let shape = call.shape.get().and_then(Option::as_ref);
         let cost = told.billed.as_ref().and_then(|billed| prices.cost(billed, Tier::Live, call.at));
+        let fees = prices.web_search(told.billed.as_ref().map_or(0, |billed| billed.usage.web_searches));
         let mut charges = told.billed.as_ref().map(|billed| Charge::of(billed, prices, call.at)).unwrap_or_default();
         let mut record = CallRecord {
             at: call.at,
@@ -119,6 +120,7 @@ impl Reader {
             tokens: told.billed.map(|billed| billed.tokens()).unwrap_or_default(),
             // What did not come to an answer costs nothing.
             cost: cost.or((status >= 300 || status == 0).then_some(NanoUsd(0))).map(|price| (price, price)),
+            fees,
             status,
             request_bytes: call.request_bytes.load(Ordering::Relaxed),
             answer_bytes: seen.answer_bytes,

@@ -25,14 +25,15 @@ pub(super) fn savings(workload: &Workload, prices: &PriceTable, now: Timestamp) 
     let month = Month::of(workload.window);
     let blocked: NanoUsd = sums.blocked.iter().map(|one| one.live_price).sum();
     let movable = NanoUsd((sums.served_live_price - blocked).0.max(0));
+    let of_tokens = NanoUsd((movable - sums.fees).0.max(0));
     let sampled = Sampled::of(&workload.sample, prices, now);
-    let in_batch = sampled.in_batch(movable);
+    let in_batch = sampled.in_batch(of_tokens);
     let cached = sampled.cached(in_batch);
     Savings {
         monthly_calls: month.calls(sums.calls),
         monthly_live: month.money(sums.live_price),
-        batch: month.money(movable - in_batch),
-        batch_cached: month.money(movable - cached),
+        batch: month.money(of_tokens - in_batch),
+        batch_cached: month.money(of_tokens - cached),
         ineligible: sums
             .blocked
             .iter()

@@ -63,9 +63,11 @@ pub struct Tried {
     pub ineligible: BTreeMap<String, u64>,
     /// Those of the matched that were deferred anyway.
     pub deferred_already: u64,
-    /// What those that could have been deferred cost live, and what a batch would have saved on them.
+    /// What those that could have been deferred cost live.
     pub live_cost: NanoUsd,
-    /// What a batch would have saved.
+    /// The part of that which no batch lowers.
+    pub fees: NanoUsd,
+    /// What a batch would have saved on them.
     pub saving: NanoUsd,
     /// Those without a known price.
     pub unpriced: u64,
@@ -147,7 +149,8 @@ impl Trial {
         match call.cost {
             Some((_, live)) => {
                 tried.live_cost = NanoUsd(tried.live_cost.0.saturating_add(live.0));
-                tried.saving = NanoUsd(tried.live_cost.0 / BATCH_SHARE);
+                tried.fees = NanoUsd(tried.fees.0.saturating_add(call.fees.0));
+                tried.saving = NanoUsd((tried.live_cost - tried.fees).0.max(0) / BATCH_SHARE);
             }
             None => tried.unpriced += 1,
         }
@@ -269,15 +272,16 @@ mod tests {
             CallRecord { request_bytes: 10_001, ..call() },
             CallRecord { way: Way::Batch, duration_ms: 600_000, ..call() },
             CallRecord { way: Way::Rescued, ..call() },
+            CallRecord { cost: Some((NanoUsd(5_000), NanoUsd(5_000))), fees: NanoUsd(4_000), ..call() },
             CallRecord { cost: None, tool_turn: true, stream: true, hung_up: true, ..call() },
         ];
         let seen = tried(&["int(tenant) > 1", "true"], &calls);
-        assert_eq!((seen[0].failed, seen[0].matched), (6, 0));
+        assert_eq!((seen[0].failed, seen[0].matched), (7, 0));
         let seen = &seen[1];
-        assert_eq!((seen.matched, seen.eligible, seen.deferred_already), (6, 2, 2));
+        assert_eq!((seen.matched, seen.eligible, seen.deferred_already), (7, 3, 2));
         let ineligible: Vec<_> = seen.ineligible.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
         assert_eq!(ineligible, [("thread", 1), ("too-large", 1)]);
-        assert_eq!((seen.live_cost, seen.saving, seen.unpriced), (NanoUsd(1_000), NanoUsd(500), 1));
+        assert_eq!((seen.live_cost, seen.saving, seen.unpriced), (NanoUsd(6_000), NanoUsd(1_000), 1));
         assert_eq!((seen.tool_turns, seen.streams, seen.hung_up), (1, 1, 1));
         assert!(seen.batch_time.percentile(50).unwrap().abs_diff(600_000) < 60_000);
 

@@ -78,6 +78,8 @@ pub struct Sums {
     pub live_price: NanoUsd,
     /// The part of `live_price` that was served live or rescued, blocked calls with it.
     pub served_live_price: NanoUsd,
+    /// The part of that which no batch lowers, without that of blocked calls.
+    pub fees: NanoUsd,
     /// Calls whose price is not known.
     pub unpriced: u64,
     /// Calls that the Batches API could not take, by what is in the way.

@@ -159,6 +159,7 @@ const SUMS: &str = "
         cast(sum(cache_write_1h_tokens) as bigint) as cache_write_1h_tokens,
         cast(sum(cache_read_tokens) as bigint) as cache_read_tokens,
         cast(sum(paid_nanousd) as bigint) as paid_nanousd, cast(sum(live_nanousd) as bigint) as live_nanousd,
+        cast(sum(fees_nanousd) as bigint) as fees_nanousd,
         cast(sum(request_bytes) as bigint) as request_bytes, cast(sum(answer_bytes) as bigint) as answer_bytes,
         cast(sum(prefix_bytes) as bigint) as prefix_bytes, cast(sum(duration_ms) as bigint) as duration_ms,
         cast(sum(first_byte_ms) as bigint) as first_byte_ms, cast(sum(reader_wait_ms) as bigint) as reader_wait_ms
@@ -208,6 +209,7 @@ struct RecordRow {
     cache_read_tokens: i64,
     paid_nanousd: Option<NanoUsd>,
     live_nanousd: Option<NanoUsd>,
+    fees_nanousd: NanoUsd,
     request_bytes: i64,
     answer_bytes: i64,
     prefix_bytes: i64,
@@ -237,6 +239,7 @@ impl From<RecordRow> for CallRecord {
                 cache_read: row.cache_read_tokens.unsigned_abs(),
             },
             cost: row.paid_nanousd.zip(row.live_nanousd),
+            fees: row.fees_nanousd,
             status: u16::try_from(row.status).unwrap_or(0),
             request_bytes: row.request_bytes.unsigned_abs(),
             answer_bytes: row.answer_bytes.unsigned_abs(),

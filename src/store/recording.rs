@@ -52,6 +52,8 @@ pub struct Unrecorded {
     pub answer: Answer,
     /// What it took.
     pub tokens: Tokens,
+    /// How often it searched the web.
+    pub web_searches: u64,
     /// What it cost, and what it would have cost live.
     pub cost: Option<(NanoUsd, NanoUsd)>,
 }
@@ -160,6 +162,7 @@ impl Store {
                 cache_write_1h: count(row.cache_write_1h_tokens),
                 cache_read: count(row.cache_read_tokens),
             },
+            web_searches: count(row.web_searches),
             cost: row.paid_nanousd.zip(row.live_nanousd),
         }
     }
@@ -190,6 +193,7 @@ struct Row {
     cache_write_5m_tokens: Option<i64>,
     cache_write_1h_tokens: Option<i64>,
     cache_read_tokens: Option<i64>,
+    web_searches: Option<i64>,
     paid_nanousd: Option<NanoUsd>,
     live_nanousd: Option<NanoUsd>,
 }
@@ -223,7 +227,7 @@ const UNRECORDED: &str = concat!(
     of_deferral!("body", "outcome"),
     " as answer_body,
          entry.input_tokens, entry.output_tokens, entry.cache_write_5m_tokens, entry.cache_write_1h_tokens,
-         entry.cache_read_tokens, entry.paid_nanousd, entry.live_nanousd
+         entry.cache_read_tokens, entry.web_searches, entry.paid_nanousd, entry.live_nanousd
      from (select position, deferral_id from feed where position > $1 and position <= $2
            order by position limit $3) as line
      join deferral on deferral.id = line.deferral_id

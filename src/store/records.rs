@@ -47,8 +47,8 @@ macro_rules! record_columns {
     () => {
         "at, id, workload_id, way, rule, blocked_by, model, client, status, retries, stream, hung_up, tool_turn, tool_stop,
          messages, tools, max_tokens, input_tokens, output_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
-         cache_read_tokens, paid_nanousd, live_nanousd, request_bytes, answer_bytes, prefix_bytes, duration_ms,
-         first_byte_ms, reader_wait_ms, system_hash, tools_hash, opening_hash"
+         cache_read_tokens, paid_nanousd, live_nanousd, fees_nanousd, request_bytes, answer_bytes, prefix_bytes,
+         duration_ms, first_byte_ms, reader_wait_ms, system_hash, tools_hash, opening_hash"
     };
 }
 pub(super) use record_columns;
@@ -167,6 +167,7 @@ async fn insert_records_sqlite(connection: &mut SqliteConnection, calls: &[Recor
             row.push_bind(whole(record.tokens.cache_read));
             row.push_bind(record.cost.map(|cost| cost.0.0));
             row.push_bind(record.cost.map(|cost| cost.1.0));
+            row.push_bind(record.fees);
             row.push_bind(whole(record.request_bytes));
             row.push_bind(whole(record.answer_bytes));
             row.push_bind(whole(record.prefix_bytes));
@@ -195,7 +196,7 @@ async fn insert_records_postgres(connection: &mut PgConnection, calls: &[Recorde
                  $13::boolean[], $14::boolean[], $15::integer[], $16::integer[], $17::bigint[], $18::bigint[],
                  $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[],
                  $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[], $30::bigint[],
-                 $31::bigint[], $32::bigint[], $33::bigint[])
+                 $31::bigint[], $32::bigint[], $33::bigint[], $34::bigint[])
              on conflict (at, id) do nothing"
     ))
     .bind(column(calls, |call| call.record.at))
@@ -222,6 +223,7 @@ async fn insert_records_postgres(connection: &mut PgConnection, calls: &[Recorde
     .bind(column(calls, |call| whole(call.record.tokens.cache_read)))
     .bind(column(calls, |call| call.record.cost.map(|cost| cost.0.0)))
     .bind(column(calls, |call| call.record.cost.map(|cost| cost.1.0)))
+    .bind(column(calls, |call| call.record.fees.0))
     .bind(column(calls, |call| whole(call.record.request_bytes)))
     .bind(column(calls, |call| whole(call.record.answer_bytes)))
     .bind(column(calls, |call| whole(call.record.prefix_bytes)))
@@ -237,7 +239,7 @@ async fn insert_records_postgres(connection: &mut PgConnection, calls: &[Recorde
 }
 
 /// The figures of a sum, in the order of their columns.
-pub(super) fn figures(sum: &Tally) -> [i64; 27] {
+pub(super) fn figures(sum: &Tally) -> [i64; 28] {
     [
         sum.calls,
         sum.unread,
@@ -260,6 +262,7 @@ pub(super) fn figures(sum: &Tally) -> [i64; 27] {
         sum.cache_read_tokens,
         sum.paid_nanousd,
         sum.live_nanousd,
+        sum.fees_nanousd,
         sum.request_bytes,
         sum.answer_bytes,
         sum.prefix_bytes,
@@ -277,8 +280,8 @@ const ADD_HOURS: &str = "
     insert into call_hour (workload_id, hour, model, way, blocked_by, tenant,
         calls, unread, unpriced, succeeded, limited, refused, broken, unanswered, streamed, hung_up, retried,
         tool_turns, tool_stops, slowly_read, input_tokens, output_tokens, cache_write_5m_tokens,
-        cache_write_1h_tokens, cache_read_tokens, paid_nanousd, live_nanousd, request_bytes, answer_bytes,
-        prefix_bytes, duration_ms, first_byte_ms, reader_wait_ms) ";
+        cache_write_1h_tokens, cache_read_tokens, paid_nanousd, live_nanousd, fees_nanousd, request_bytes,
+        answer_bytes, prefix_bytes, duration_ms, first_byte_ms, reader_wait_ms) ";
 
 const ON_SAME_HOUR: &str = "
     on conflict (workload_id, hour, model, way, blocked_by) do update set
@@ -297,6 +300,7 @@ const ON_SAME_HOUR: &str = "
         cache_read_tokens = call_hour.cache_read_tokens + excluded.cache_read_tokens,
         paid_nanousd = call_hour.paid_nanousd + excluded.paid_nanousd,
         live_nanousd = call_hour.live_nanousd + excluded.live_nanousd,
+        fees_nanousd = call_hour.fees_nanousd + excluded.fees_nanousd,
         request_bytes = call_hour.request_bytes + excluded.request_bytes,
         answer_bytes = call_hour.answer_bytes + excluded.answer_bytes,
         prefix_bytes = call_hour.prefix_bytes + excluded.prefix_bytes,

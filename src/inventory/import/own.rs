@@ -27,6 +27,7 @@ struct Line<'a> {
     cache_read_tokens: u64,
     paid: Option<NanoUsd>,
     live_price: Option<NanoUsd>,
+    fees: NanoUsd,
     status: u16,
     request_bytes: u64,
     answer_bytes: u64,
@@ -60,7 +61,7 @@ pub fn line(call: &CallRecord, system_prefix: Option<&str>) -> serde_json::Resul
         at: call.at,
         tenant: &call.tenant,
         workload: &call.workload,
-        way: word(call.way),
+        way: call.way.as_str(),
         rule: call.rule.as_deref(),
         blocked_by: call.blocked_by.as_deref(),
         model: &call.model,
@@ -71,6 +72,7 @@ pub fn line(call: &CallRecord, system_prefix: Option<&str>) -> serde_json::Resul
         cache_read_tokens: call.tokens.cache_read,
         paid: call.cost.map(|(paid, _)| paid),
         live_price: call.cost.map(|(_, live)| live),
+        fees: call.fees,
         status: call.status,
         request_bytes: call.request_bytes,
         answer_bytes: call.answer_bytes,
@@ -113,6 +115,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Item, String> {
             cache_read: row.count("cache_read_tokens")?,
         },
         cost: row.dollars(&["paid"]).zip(row.dollars(&["live_price"])),
+        fees: row.dollars(&["fees"]).unwrap_or_default(),
         status: u16::try_from(row.count("status")?).unwrap_or(0),
         request_bytes: row.count("request_bytes")?,
         answer_bytes: row.count("answer_bytes")?,
@@ -134,15 +137,6 @@ pub(super) fn read(row: &Row<'_>) -> Result<Item, String> {
         prefix_bytes: row.count("prefix_bytes")?,
     };
     Ok(Item::Recorded(Box::new(call), text("system_prefix")))
-}
-
-fn word(way: Way) -> &'static str {
-    match way {
-        Way::Live => "live",
-        Way::Batch => "batch",
-        Way::Rescued => "rescued",
-        Way::None => "none",
-    }
 }
 
 fn way(row: &Row<'_>) -> Result<Way, String> {

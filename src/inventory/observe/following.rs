@@ -59,7 +59,7 @@ impl Inventory {
     }
 
     fn read_deferral(&self, deferral: &Unrecorded) -> Pending {
-        let Office { reader, .. } = &*self.0;
+        let Office { reader, prices, .. } = &*self.0;
         let user_agent = deferral.client.as_deref().unwrap_or_default();
         let by = By { tenant: &deferral.tenant, user_agent };
         let shape = reader.shape(deferral.text.as_bytes(), None, &by);
@@ -74,6 +74,7 @@ impl Inventory {
             rule: deferral.rule.clone(),
             tokens: deferral.tokens,
             cost: deferral.cost,
+            fees: prices.table().web_search(deferral.web_searches),
             status: deferral.answer.status,
             request_bytes: deferral.text.len() as u64,
             answer_bytes: deferral.answer.body.len() as u64,

@@ -14,6 +14,7 @@ on_both_engines! {
     a_call_is_of_the_same_workload_whichever_way_it_goes,
     the_rule_that_chose_a_call_is_recorded,
     how_a_call_asked_is_recorded,
+    what_searches_cost_is_recorded_apart,
 }
 
 async fn what_a_batch_serves_is_recorded_once(engine: Engine) {
@@ -88,4 +89,25 @@ async fn how_a_call_asked_is_recorded(engine: Engine) {
     let records = records(&app, 2).await;
     assert_eq!([records[0].stream, records[1].stream], [false, true]);
     assert_eq!([records[0].retries, records[1].retries], [0, 3]);
+}
+
+async fn what_searches_cost_is_recorded_apart(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let streamed = body("[server_tool]").replacen('{', r#"{"stream":true,"#, 1);
+    app.call(streamed).send().await.expect(200);
+    app.clock.advance(Duration::from_secs(1));
+    app.defer("[server_tool]").await;
+    app.finish().await;
+    let records = records(&app, 2).await;
+    assert_eq!([records[0].way, records[1].way], [Way::Live, Way::Batch]);
+    for record in &records {
+        let (paid, live) = record.cost.unwrap();
+        // A cent for the one search, and half of the rest in a batch.
+        assert_eq!(record.fees.0, 10_000_000, "{:?}", record.way);
+        let of_tokens = live - record.fees;
+        let paid_of_tokens = if record.way == Way::Batch { of_tokens.0 / 2 } else { of_tokens.0 };
+        assert_eq!((paid - record.fees).0, paid_of_tokens, "{:?}", record.way);
+    }
+    let sum = app.storage().count("select cast(sum(fees_nanousd) as bigint) from call_hour").await;
+    assert_eq!(sum, 20_000_000);
 }

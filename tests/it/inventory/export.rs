@@ -16,7 +16,7 @@ on_both_engines! {
 async fn what_is_exported_can_be_imported(engine: Engine) {
     let app = TestApp::start(engine).await;
     for number in 0..3 {
-        let call = app.call(body(&format!("report {number}"))).header("x-defer-workload", "reports");
+        let call = app.call(body(&format!("report {number} [server_tool]"))).header("x-defer-workload", "reports");
         call.send().await.expect(200);
     }
     let prompted = body("Hi").replacen('{', r#"{"system":"You count \"sheep\".","#, 1);
@@ -41,6 +41,7 @@ async fn what_is_exported_can_be_imported(engine: Engine) {
         assert_eq!((imported.calls, imported.faulty), (4, 0));
     });
     assert_eq!(again.len(), 2);
+    assert_eq!(again[0].sums.fees.0, 30_000_000);
     for (one, other) in direct.iter().zip(&again) {
         assert_eq!((&one.profile.workload, &one.sums), (&other.profile.workload, &other.sums));
     }

@@ -36,6 +36,7 @@ impl Books {
             let at = call.at.as_millis();
             let fixed = call.tokens.output * answer + call.tokens.cache_read * read;
             let live = call.tokens.input * input + fixed;
+            let fees = call.fees.0 as u64;
             let prefix = if call.tokens.cache_read > 0 { 0 } else { call.prefix_bytes / BYTES };
             let before = used.insert((call.system_hash, call.tools_hash), at);
             let warm = before.is_some_and(|before| at - before <= HOUR);
@@ -45,7 +46,7 @@ impl Books {
                 false => write,
             };
             let cached = (call.tokens.input - prefix) * input + prefix * of_prefix + fixed;
-            books.live += live;
+            books.live += live + fees;
             if call.blocked_by.is_none() {
                 books.saved += live / 2;
                 books.saved_cached += live - cached.div_ceil(2).min(live);

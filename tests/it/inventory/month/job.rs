@@ -1,6 +1,7 @@
 //! What the calls of one job look like: prompt, answer, and how long the answer takes.
 
 use offpeak::clock::Timestamp;
+use offpeak::domain::money::NanoUsd;
 use offpeak::domain::record::CallRecord;
 use offpeak::domain::usage::Tokens;
 use rand::RngExt as _;
@@ -8,6 +9,9 @@ use rand::rngs::StdRng;
 
 /// Bytes of a request for each token of its prompt.
 pub(crate) const BYTES: u64 = 4;
+
+/// Nano-dollars for a search of the web, live or in a batch.
+const SEARCH: u64 = 10_000_000;
 
 /// A job.
 #[derive(Clone, Copy)]
@@ -24,6 +28,8 @@ pub(crate) struct Job {
     pub(crate) tools: u32,
     /// Whether its prefix comes from the cache already.
     pub(crate) cached: bool,
+    /// How often each of its calls searches the web.
+    pub(crate) searches: u64,
     /// Which prompt it has: a change of it is another number.
     pub(crate) prompt: u64,
 }
@@ -37,6 +43,7 @@ pub(crate) const JOB: Job = Job {
     stream: false,
     tools: 0,
     cached: false,
+    searches: 0,
     prompt: 1,
 };
 
@@ -63,6 +70,7 @@ impl Job {
                 true => Tokens { input: own, output, cache_read: self.prefix, ..Tokens::default() },
                 false => Tokens { input, output, ..Tokens::default() },
             },
+            fees: NanoUsd((self.searches * SEARCH) as i64),
             status: 200,
             request_bytes: input * BYTES * around / 100,
             answer_bytes: output * 4 + 400,

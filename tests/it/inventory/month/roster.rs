@@ -48,7 +48,7 @@ pub(super) fn roster() -> Vec<Entry> {
         }),
         ("daily-digest", CanWait, |r| {
             let t = clock(r, DAY, 6 * HOUR, 2 * MINUTE);
-            bursts(r, &SONNET, &t, (40, 60), 1)
+            bursts(r, &Job { searches: 2, ..SONNET }, &t, (40, 60), 1)
         }),
         ("daily-one", CanWait, |r| {
             let t = clock(r, DAY, 4 * HOUR + 20 * MINUTE, MINUTE);
