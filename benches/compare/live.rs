@@ -12,8 +12,8 @@ use std::time::Duration;
 use crate::Options;
 use crate::comparison::{Comparison, OFFPEAK, Report, Unit};
 
-pub(crate) use load::{Measured, child as load_child, offer, run as load};
-pub(crate) use process::{Proxy, Upstream, Way, is_installed};
+pub(crate) use load::{Measured, child as load_child, offer, run as load, run_urgently as load_urgently};
+pub(crate) use process::{Proxy, Upstream, Way, is_installed, make_urgent};
 pub(crate) use upstream::{EVENTS, PAUSE, child as upstream_child, event};
 
 const NGINX: &str = "nginx";

@@ -1,4 +1,6 @@
 //! Undisturbed: streams that pass while the same gateway flushes or ingests, beside streams that it has nothing else to do for.
+//!
+//! The clients and the provider would be on other machines: here they have a core whenever they need one, where that is allowed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +33,8 @@ pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> anyhow::R
         for (contender, original) in [("none", &empty), ("a flush", &queued), ("an ingest", &ended)] {
             let copy = bench.databases.copy(original).await?;
             let gateway = Proxy::working(&copy.url(), sink.url())?;
-            let measured: Measured = live::load(gateway.address(), gateway.pid(), Shape::Paced, STREAMS, ROUND).await?;
+            let measured: Measured =
+                live::load_urgently(gateway.address(), gateway.pid(), Shape::Paced, STREAMS, ROUND).await?;
             row.note(contender, measured.lag_p99_micros);
             drop(gateway);
             bench.databases.drop(copy).await?;

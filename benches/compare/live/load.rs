@@ -45,7 +45,19 @@ pub(crate) async fn run(
     connections: usize,
     time: Duration,
 ) -> anyhow::Result<Measured> {
-    offer(address, proxy, shape, connections, time, 0).await
+    measure(address, proxy, shape, connections, time, Manner::default()).await
+}
+
+/// The same beside other work, which does not keep the load from a core.
+pub(crate) async fn run_urgently(
+    address: SocketAddr,
+    proxy: Option<u32>,
+    shape: Shape,
+    connections: usize,
+    time: Duration,
+) -> anyhow::Result<Measured> {
+    let manner = Manner { is_urgent: true, ..Manner::default() };
+    measure(address, proxy, shape, connections, time, manner).await
 }
 
 /// The same with so many calls a second, whether or not earlier ones have been answered, as far as connections are free: a
@@ -58,9 +70,27 @@ pub(crate) async fn offer(
     time: Duration,
     per_second: u32,
 ) -> anyhow::Result<Measured> {
+    measure(address, proxy, shape, connections, time, Manner { per_second, ..Manner::default() }).await
+}
+
+#[derive(Clone, Copy, Default)]
+struct Manner {
+    per_second: u32,
+    is_urgent: bool,
+}
+
+async fn measure(
+    address: SocketAddr,
+    proxy: Option<u32>,
+    shape: Shape,
+    connections: usize,
+    time: Duration,
+    manner: Manner,
+) -> anyhow::Result<Measured> {
     let mut child = process::this_program(["load", &address.to_string(), shape.name()]);
     child.env("BENCH_CONNECTIONS", connections.to_string()).env("BENCH_MILLIS", time.as_millis().to_string());
-    child.env("BENCH_PER_SECOND", per_second.to_string());
+    child.env("BENCH_PER_SECOND", manner.per_second.to_string());
+    child.env("BENCH_URGENT", u8::from(manner.is_urgent).to_string());
     let mut child = tokio::process::Command::from(child).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
     tokio::time::sleep(WARM_UP).await;
     let before = proxy.map(process::cpu_micros).transpose()?;
@@ -93,6 +123,9 @@ pub(crate) async fn child(address: &str, shape: &str) -> anyhow::Result<()> {
             (start + between.mul_f64(caller as f64 / connections as f64), between)
         });
         callers.spawn(call_again_and_again(address, shape, request, begin, begin + time, pace));
+    }
+    if number("BENCH_URGENT")? == 1 {
+        process::make_urgent("self")?;
     }
     let mut seen = Seen::default();
     while let Some(caller) = callers.join_next().await {

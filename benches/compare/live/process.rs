@@ -45,6 +45,17 @@ pub(crate) fn this_program<const N: usize>(job: [&str; N]) -> Command {
     command
 }
 
+/// Lets a thread (a name under `/proc`, or an id) run as soon as it has something to do, where that is allowed: on a crowded
+/// machine, what it waits for a core would be taken for the delay of what it watches. It must rest most of the time.
+pub(crate) fn make_urgent(thread: &str) -> anyhow::Result<()> {
+    let link = std::fs::read_link(format!("/proc/{thread}"));
+    let id = link.ok().and_then(|link| Some(link.file_name()?.to_str()?.to_owned()));
+    let mut command = Command::new("chrt");
+    command.args(["--fifo", "--pid", "1", id.as_deref().unwrap_or(thread)]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().context("chrt is not there")?;
+    Ok(())
+}
+
 /// A running upstream; killed when dropped.
 pub(crate) struct Upstream {
     child: Child,
@@ -155,7 +166,10 @@ impl Proxy {
     pub(crate) fn working(store: &str, upstream: &str) -> anyhow::Result<Self> {
         let mut settings = vec![("STORE__URL", store), ("STORE__MASTER_KEY", MASTER_KEY), ("BATCH__LINGER", "0")];
         settings.push(("UPSTREAM__URL", upstream));
-        let mut command = Command::new(OFFPEAK);
+        // A session of its own, as a service has: the kernel shares the cores out among sessions first, and each process of
+        // PostgreSQL is one.
+        let mut command = Command::new("setsid");
+        command.arg(OFFPEAK);
         command.env_clear();
         Self::serve(command, &settings)
     }
