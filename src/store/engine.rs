@@ -104,7 +104,7 @@ impl Engine {
 /// Begins a transaction on PostgreSQL: on another connection where the server has gone away from one that was trusted, since
 /// nothing was done on that.
 pub(crate) async fn begin_postgres(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    for _ in 1..POSTGRES_CONNECTIONS {
+    for _ in 0..POSTGRES_CONNECTIONS {
         match pool.begin_with(BEGIN_POSTGRES).await {
             Err(error) if is_gone(&error) => {}
             begun => return begun,

@@ -167,3 +167,20 @@ async fn what_was_accepted_survives_a_crash_of_the_server() {
     assert_eq!(db.store.queue_depth().await.unwrap().0, [("tenant".to_owned(), 1)].into());
     db.accept([call(2)]).await;
 }
+
+#[tokio::test]
+async fn connections_that_the_server_has_ended_cost_no_call() {
+    let db = Fixture::postgres().await;
+    // Several connections, each used just now and so not asked whether it is still there.
+    let accepts = (1..40).map(|number| db.store.accept(call(number)));
+    let reads = (1..40).map(|number| db.store.deferral(id(number), &Scope::All));
+    let (accepted, read) = tokio::join!(join_all(accepts), join_all(reads));
+    assert!(accepted.into_iter().all(|accepted| accepted.unwrap() == Accepted::Fresh));
+    read.into_iter().for_each(|read| assert!(read.is_ok()));
+    const THEIRS: &str = "pg_stat_activity where datname = current_database() and application_name = 'offpeak'";
+    let ended = db.raw.texts(&format!("select pg_terminate_backend(pid)::text from {THEIRS}")).await;
+    assert!(ended.len() > 1, "{ended:?}");
+    while db.raw.count(THEIRS).await > 0 {}
+    assert_eq!(db.store.accept(call(100)).await.unwrap(), Accepted::Fresh);
+    assert!(db.store.deferral(id(100), &Scope::All).await.unwrap().is_some());
+}
