@@ -110,7 +110,9 @@ impl Reader {
         let by = By { tenant: &who.tenant, user_agent: call.words.client() };
         let shape = call.shape.get().and_then(Option::as_ref);
         let cost = told.billed.as_ref().and_then(|billed| prices.cost(billed, Tier::Live, call.at));
-        let fees = prices.web_search(told.billed.as_ref().map_or(0, |billed| billed.usage.web_searches));
+        // A part of the price, so that without one there are none.
+        let priced = told.billed.as_ref().filter(|_| cost.is_some());
+        let fees = prices.web_search(priced.map_or(0, |billed| billed.usage.web_searches));
         let mut charges = told.billed.as_ref().map(|billed| Charge::of(billed, prices, call.at)).unwrap_or_default();
         let mut record = CallRecord {
             at: call.at,

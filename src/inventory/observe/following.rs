@@ -74,7 +74,7 @@ impl Inventory {
             rule: deferral.rule.clone(),
             tokens: deferral.tokens,
             cost: deferral.cost,
-            fees: prices.table().web_search(deferral.web_searches),
+            fees: prices.table().web_search(deferral.cost.map_or(0, |_| deferral.web_searches)),
             status: deferral.answer.status,
             request_bytes: deferral.text.len() as u64,
             answer_bytes: deferral.answer.body.len() as u64,
