@@ -15,7 +15,7 @@ use crate::sink::Sink;
 use crate::{Bench, fixture};
 
 /// A flush may take so many times what the database takes for it.
-const LIMIT: f64 = 3.0;
+const LIMIT: f64 = 2.0;
 
 pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let calls = bench.options.calls;

@@ -15,7 +15,7 @@ use crate::sink::{self, Sink};
 use crate::{Bench, fixture};
 
 /// An ingest may take so many times what the database takes for it.
-const LIMIT: f64 = 3.0;
+const LIMIT: f64 = 2.0;
 
 pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let calls = bench.options.calls;

@@ -12,7 +12,7 @@ use crate::sink::Sink;
 use crate::{Bench, fixture};
 
 /// A gateway may grow by so many megabytes under load.
-const LIMIT: f64 = 150.0;
+const LIMIT: f64 = 100.0;
 
 /// What a child does.
 const FLUSH: &str = "flush";
