@@ -7,6 +7,7 @@ use crate::Bench;
 use crate::calls::Texts;
 use crate::comparison::{Comparison, OFFPEAK, Report, Unit};
 use crate::database::{Database, Kind};
+use crate::live::Manner;
 use crate::ours::Ours;
 use crate::{bare, live};
 
@@ -63,7 +64,9 @@ pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> anyhow::R
             if live::is_installed("taskset") {
                 let database = fresh(bench).await?;
                 let gateway = live::Proxy::accepting(&database.url())?;
-                let measured = live::load(gateway.address(), gateway.pid(), live::Shape::Defer, callers, ROUND).await?;
+                let measured =
+                    live::load(gateway.address(), gateway.pid(), live::Shape::Defer, callers, ROUND, Manner::AtOnce)
+                        .await?;
                 row.note(OVER_HTTP, measured.answers_per_second);
                 drop(gateway);
                 bench.databases.drop(database).await?;
@@ -87,12 +90,13 @@ async fn waits(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
         let took = bare::group_commit(&database, &texts, COMMITS, 1).await?;
         row.note("bare: a commit, one after another", took.as_secs_f64() * 1e6 / COMMITS as f64);
         bench.databases.drop(database).await?;
-        for (contender, callers, per_second) in [("offpeak, one caller", 1, 0), (OFFERED_ROW, OFFERED_CALLERS, OFFERED)]
+        for (contender, callers, manner) in
+            [("offpeak, one caller", 1, Manner::AtOnce), (OFFERED_ROW, OFFERED_CALLERS, Manner::PerSecond(OFFERED))]
         {
             let database = fresh(bench).await?;
             let gateway = live::Proxy::accepting(&database.url())?;
             let (address, pid) = (gateway.address(), gateway.pid());
-            let measured = live::offer(address, pid, live::Shape::Defer, callers, ROUND, per_second).await?;
+            let measured = live::load(address, pid, live::Shape::Defer, callers, ROUND, manner).await?;
             row.note(contender, measured.p50_micros);
             drop(gateway);
             bench.databases.drop(database).await?;
@@ -115,8 +119,9 @@ async fn replicas(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
             let url = database.url();
             let gateways: Vec<_> = (0..count).map(|_| live::Proxy::accepting(&url)).collect::<anyhow::Result<_>>()?;
             let callers = REPLICA_CALLERS / count;
-            let loads =
-                gateways.iter().map(|it| live::load(it.address(), it.pid(), live::Shape::Defer, callers, ROUND));
+            let loads = gateways
+                .iter()
+                .map(|it| live::load(it.address(), it.pid(), live::Shape::Defer, callers, ROUND, Manner::AtOnce));
             let measured = futures_util::future::try_join_all(loads).await?;
             row.note(contender, measured.iter().map(|it| it.answers_per_second).sum());
             drop(gateways);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::Options;
 use crate::comparison::{Comparison, OFFPEAK, Report, Unit};
 
-pub(crate) use load::{Measured, child as load_child, offer, run as load, run_urgently as load_urgently};
+pub(crate) use load::{Manner, Measured, child as load_child, run as load};
 pub(crate) use process::{Proxy, Upstream, Way, is_installed, make_urgent};
 pub(crate) use upstream::{EVENTS, PAUSE, child as upstream_child, event};
 
@@ -110,7 +110,8 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> anyhow::R
         for _ in 0..options.rounds {
             let upstream = Upstream::start()?;
             for (contender, proxy) in contenders(&upstream, way)? {
-                let measured = load::run(proxy.address(), proxy.pid(), shape, connections, ROUND).await?;
+                let measured =
+                    load::run(proxy.address(), proxy.pid(), shape, connections, ROUND, Manner::AtOnce).await?;
                 for (row, figure) in rows.iter_mut().zip(figures) {
                     // Without a proxy there is no CPU of one.
                     if !(contender == DIRECT && figure.name == CPU.name) {

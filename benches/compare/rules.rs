@@ -10,7 +10,7 @@ use offpeak::domain::policy::{Action, Cache, Condition, Course, Facts, Policy, R
 
 use crate::Options;
 use crate::comparison::{Comparison, Report, Unit};
-use crate::live::{Proxy, Shape, Upstream, Way, load};
+use crate::live::{Manner, Proxy, Shape, Upstream, Way, load};
 
 /// How long one contender is measured in one round.
 const ROUND: Duration = Duration::from_secs(2);
@@ -119,7 +119,7 @@ async fn on_the_live_path(options: &Options, report: &mut Report) -> anyhow::Res
             ("1 rule by body", by_body()),
         ] {
             let proxy = Proxy::with_rules(&upstream, Way::Plain, &file(&conditions))?;
-            let measured = load(proxy.address(), proxy.pid(), Shape::Json, CONNECTIONS, ROUND).await?;
+            let measured = load(proxy.address(), proxy.pid(), Shape::Json, CONNECTIONS, ROUND, Manner::AtOnce).await?;
             answers.note(contender, measured.answers_per_second);
             cpu.note(contender, measured.cpu_micros);
         }

@@ -77,7 +77,7 @@ fn stream_live_calls(
     is_over: oneshot::Receiver<()>,
 ) -> anyhow::Result<()> {
     // What it is late by would be taken for the gateway's.
-    make_urgent("thread-self")?;
+    make_urgent();
     Builder::new_current_thread().enable_all().build()?.block_on(async {
         let listener = TcpListener::from_std(listener)?;
         let accept = async {

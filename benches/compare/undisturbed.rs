@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::calls::Texts;
 use crate::comparison::{Comparison, Report, Unit};
-use crate::live::{self, Measured, Proxy, Shape};
+use crate::live::{self, Manner, Measured, Proxy, Shape};
 use crate::sink::Sink;
 use crate::{Bench, accept, fixture};
 
@@ -34,7 +34,7 @@ pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> anyhow::R
             let copy = bench.databases.copy(original).await?;
             let gateway = Proxy::working(&copy.url(), sink.url())?;
             let measured: Measured =
-                live::load_urgently(gateway.address(), gateway.pid(), Shape::Paced, STREAMS, ROUND).await?;
+                live::load(gateway.address(), gateway.pid(), Shape::Paced, STREAMS, ROUND, Manner::Urgently).await?;
             row.note(contender, measured.lag_p99_micros);
             drop(gateway);
             bench.databases.drop(copy).await?;

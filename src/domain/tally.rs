@@ -7,8 +7,8 @@ use crate::domain::charge::Charge;
 use crate::domain::record::{CallRecord, Way};
 use crate::domain::workload::WorkloadId;
 
-/// An answer that stood still for less than this was not read slowly; it met a busy machine.
-const SLOWLY_MILLIS: u64 = 250;
+/// An answer that stood still for less than this, in milliseconds, was not read slowly; it met a busy machine.
+pub const SLOWLY_MILLIS: u64 = 250;
 
 /// A call as it is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]

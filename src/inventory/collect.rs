@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::domain::money::NanoUsd;
 use crate::domain::price::{PriceTable, Tier};
 use crate::domain::record::{CallRecord, Way};
+use crate::domain::tally::SLOWLY_MILLIS;
 use crate::domain::usage::{Billed, Pass, Tokens, Usage};
 use crate::inventory::sampling::Sampling;
 use crate::inventory::workload::{Blocked, Hour, ModelSums, Profile, Share, Sums, Window, Workload};
@@ -268,9 +269,6 @@ impl Tally {
         }
     }
 }
-
-/// An answer that stood still for less than this was not read slowly; it met a busy machine.
-const SLOWLY_MILLIS: u64 = 250;
 
 fn note(shares: &mut Vec<Share>, name: &str, calls: u64) {
     if name.is_empty() {

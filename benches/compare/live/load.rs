@@ -37,6 +37,18 @@ pub(crate) fn nanos() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
+/// How the load asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Each connection asks again as soon as it is answered.
+    AtOnce,
+    /// The same beside other work, which does not keep the load from a core.
+    Urgently,
+    /// So many calls a second, whether or not earlier ones have been answered, as far as connections are free: a call's time
+    /// counts from when it was due.
+    PerSecond(u32),
+}
+
 /// Puts a proxy under load from a process of its own, and adds what the proxy took of its core.
 pub(crate) async fn run(
     address: SocketAddr,
@@ -44,53 +56,13 @@ pub(crate) async fn run(
     shape: Shape,
     connections: usize,
     time: Duration,
-) -> anyhow::Result<Measured> {
-    measure(address, proxy, shape, connections, time, Manner::default()).await
-}
-
-/// The same beside other work, which does not keep the load from a core.
-pub(crate) async fn run_urgently(
-    address: SocketAddr,
-    proxy: Option<u32>,
-    shape: Shape,
-    connections: usize,
-    time: Duration,
-) -> anyhow::Result<Measured> {
-    let manner = Manner { is_urgent: true, ..Manner::default() };
-    measure(address, proxy, shape, connections, time, manner).await
-}
-
-/// The same with so many calls a second, whether or not earlier ones have been answered, as far as connections are free: a
-/// call's time counts from when it was due. With 0, each connection asks again as soon as it is answered.
-pub(crate) async fn offer(
-    address: SocketAddr,
-    proxy: Option<u32>,
-    shape: Shape,
-    connections: usize,
-    time: Duration,
-    per_second: u32,
-) -> anyhow::Result<Measured> {
-    measure(address, proxy, shape, connections, time, Manner { per_second, ..Manner::default() }).await
-}
-
-#[derive(Clone, Copy, Default)]
-struct Manner {
-    per_second: u32,
-    is_urgent: bool,
-}
-
-async fn measure(
-    address: SocketAddr,
-    proxy: Option<u32>,
-    shape: Shape,
-    connections: usize,
-    time: Duration,
     manner: Manner,
 ) -> anyhow::Result<Measured> {
+    let per_second = if let Manner::PerSecond(calls) = manner { calls } else { 0 };
     let mut child = process::this_program(["load", &address.to_string(), shape.name()]);
     child.env("BENCH_CONNECTIONS", connections.to_string()).env("BENCH_MILLIS", time.as_millis().to_string());
-    child.env("BENCH_PER_SECOND", manner.per_second.to_string());
-    child.env("BENCH_URGENT", u8::from(manner.is_urgent).to_string());
+    child.env("BENCH_PER_SECOND", per_second.to_string());
+    child.env("BENCH_URGENT", u8::from(manner == Manner::Urgently).to_string());
     let mut child = tokio::process::Command::from(child).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
     tokio::time::sleep(WARM_UP).await;
     let before = proxy.map(process::cpu_micros).transpose()?;
@@ -125,7 +97,7 @@ pub(crate) async fn child(address: &str, shape: &str) -> anyhow::Result<()> {
         callers.spawn(call_again_and_again(address, shape, request, begin, begin + time, pace));
     }
     if number("BENCH_URGENT")? == 1 {
-        process::make_urgent("self")?;
+        process::make_urgent();
     }
     let mut seen = Seen::default();
     while let Some(caller) = callers.join_next().await {

@@ -45,15 +45,14 @@ pub(crate) fn this_program<const N: usize>(job: [&str; N]) -> Command {
     command
 }
 
-/// Lets a thread (a name under `/proc`, or an id) run as soon as it has something to do, where that is allowed: on a crowded
-/// machine, what it waits for a core would be taken for the delay of what it watches. It must rest most of the time.
-pub(crate) fn make_urgent(thread: &str) -> anyhow::Result<()> {
-    let link = std::fs::read_link(format!("/proc/{thread}"));
-    let id = link.ok().and_then(|link| Some(link.file_name()?.to_str()?.to_owned()));
+/// Lets this thread run as soon as it has something to do, where that is allowed: on a crowded machine, what it waits for a
+/// core would be taken for the delay of what it watches. It must rest most of the time.
+pub(crate) fn make_urgent() {
+    let link = std::fs::read_link("/proc/thread-self").unwrap_or_default();
+    let Some(thread) = link.file_name() else { return };
     let mut command = Command::new("chrt");
-    command.args(["--fifo", "--pid", "1", id.as_deref().unwrap_or(thread)]);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().context("chrt is not there")?;
-    Ok(())
+    command.args(["--fifo", "--pid", "1"]).arg(thread).stdout(Stdio::null()).stderr(Stdio::null());
+    let _ = command.status();
 }
 
 /// A running upstream; killed when dropped.

@@ -5,9 +5,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use offpeak::domain::batch::BatchState;
 use offpeak::store::{Accepted, NewDeferral, Scope, StoreError};
+use tokio::time::timeout;
 
 use super::fixture::{AMPLE, Fixture, NOW, answer, call, id, item, lane_of, succeeded};
 use crate::it::postgres::{PrivateCluster, database_at};
+
+/// In this time a server ends connections that it was told to end.
+const ENDING_LIMIT: Duration = Duration::from_secs(30);
 
 on_both_engines! {
     a_fresh_call_is_durable_as_it_came,
@@ -180,7 +184,8 @@ async fn connections_that_the_server_has_ended_cost_no_call() {
     const THEIRS: &str = "pg_stat_activity where datname = current_database() and application_name = 'offpeak'";
     let ended = db.raw.texts(&format!("select pg_terminate_backend(pid)::text from {THEIRS}")).await;
     assert!(ended.len() > 1, "{ended:?}");
-    while db.raw.count(THEIRS).await > 0 {}
+    let all_are_gone = async { while db.raw.count(THEIRS).await > 0 {} };
+    timeout(ENDING_LIMIT, all_are_gone).await.expect("ended connections");
     assert_eq!(db.store.accept(call(100)).await.unwrap(), Accepted::Fresh);
     assert!(db.store.deferral(id(100), &Scope::All).await.unwrap().is_some());
 }
